@@ -1,0 +1,55 @@
+"""Neural-network weight initializers that fill NumPy and CuPy arrays in place: one seed, the same bits everywhere.
+
+The functions, names and defaults are those of `torch.nn.init`. `docs/values.md` defines every value they give.
+"""
+
+from gpuinit.backends.host.threads import get_num_threads, set_num_threads
+from gpuinit.digest import CONTRACT_VERSION, digest
+from gpuinit.fans import Mode, NonLinearity, calculate_gain
+from gpuinit.fills import constant_, normal_, ones_, trunc_, trunc_normal_, uniform_, zeros_
+from gpuinit.generator import Generator, default_generator, manual_seed
+from gpuinit.scaled import (
+    kaiming_normal_,
+    kaiming_uniform_,
+    lecun_normal_,
+    lecun_uniform_,
+    variance_scaling_,
+    xavier_normal_,
+    xavier_uniform_,
+)
+from gpuinit.structured import dirac_, eye_, orthogonal_, sparse_
+from gpuinit.warmup import warmup
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CONTRACT_VERSION",
+    "Generator",
+    "Mode",
+    "NonLinearity",
+    "calculate_gain",
+    "constant_",
+    "default_generator",
+    "digest",
+    "dirac_",
+    "eye_",
+    "get_num_threads",
+    "kaiming_normal_",
+    "kaiming_uniform_",
+    "lecun_normal_",
+    "lecun_uniform_",
+    "manual_seed",
+    "normal_",
+    "ones_",
+    "orthogonal_",
+    "set_num_threads",
+    "sparse_",
+    "trunc_",
+    "trunc_normal_",
+    "uniform_",
+    "variance_scaling_",
+    "warmup",
+    "xavier_normal_",
+    "xavier_uniform_",
+    "zeros_",
+]

@@ -1,0 +1,68 @@
+"""Checks of scalar arguments: each returns the plain Python value or raises an error that says what is accepted."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+
+def real(name: str, value: Any) -> float:
+    """`value` as a float; a 0-d array counts as the number that it holds."""
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        value = value.item()
+    if not isinstance(value, Real):
+        raise TypeError(f"{name} must be a real number, got {value!r} of type {type(value).__name__}")
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{name} must lie in the range of float64, got {name}={value!r}") from None
+
+
+def finite(name: str, value: Any) -> float:
+    """`value` as a finite float."""
+    number = real(name, value)
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be finite, got {name}={number}")
+    return number
+
+
+def finite_in(name: str, value: Any, dtype: np.dtype[Any]) -> float:
+    """`value` as a float that is finite in `dtype` too."""
+    number = finite(name, value)
+    if not np.isfinite(rounded(number, dtype)):
+        raise ValueError(f"{name} must be finite in {dtype}, got {name}={number}")
+    return number
+
+
+def not_negative(name: str, value: Any) -> float:
+    """`value` as a finite float >= 0."""
+    number = finite(name, value)
+    if number < 0:
+        raise ValueError(f"{name} must not be negative, got {name}={number}")
+    return number
+
+
+def fraction(name: str, value: Any) -> float:
+    """`value` as a float in [0, 1]."""
+    number = real(name, value)
+    if not 0 <= number <= 1:
+        raise ValueError(f"{name} must lie in [0, 1], got {name}={number}")
+    return number
+
+
+def positive_integer(name: str, value: Any) -> int:
+    """`value` as an int >= 1."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an int, got {value!r} of type {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {name}={value}")
+    return int(value)
+
+
+def rounded(value: float, dtype: np.dtype[Any]) -> Any:
+    """`value` rounded once to `dtype`, infinite where it is too large; never -0, so that no result depends on its sign."""
+    with np.errstate(over="ignore", under="ignore"):
+        return dtype.type(value) + dtype.type(0)

@@ -1,0 +1,95 @@
+"""Fills on the GPU: one launch each, on the array's device, in CuPy's current stream of that device."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import cupy
+import numpy as np
+
+from gpuinit.backends.cuda.kernels import kernel
+from gpuinit.distributions import Distribution, Normal, Point, Truncated, Uniform, working
+from gpuinit.generator import Stream
+from gpuinit.inverse_cdf import coefficients
+from gpuinit.permutation import domain_bits
+
+BLOCK_BYTES = 32
+
+
+def fill(x: Any, distribution: Distribution, stream: Stream) -> None:
+    """Write to each element what the distribution makes of its word."""
+    if isinstance(distribution, Point):
+        constant(x, distribution.value)
+        return
+    with x.device:
+        name, parameters = _parameters(distribution)
+        _launch(name, x, stream, *parameters)
+
+
+def sparse(x: Any, zeros: int, values: Normal, stream: Stream) -> None:
+    """Fill with `values`, and 0 in `zeros` elements of each column."""
+    rows, columns = x.shape
+    with x.device:
+        _, normal = _parameters(values)
+        _launch("sparse", x, stream, *normal, rows, columns, zeros, domain_bits(rows))
+
+
+def constant(x: Any, value: Any) -> None:
+    """Write `value` to each element."""
+    with x.device:
+        x.fill(value)
+
+
+def eye(x: Any) -> None:
+    """Ones on the diagonal, zeros elsewhere."""
+    with x.device:
+        kernel("eye")(x.shape[1], x)
+
+
+def dirac(x: Any, groups: int) -> None:
+    """Ones at the kernel's centre where output channel o of a group meets input channel o, zeros elsewhere."""
+    outputs, inputs, *field = x.shape
+    centre = 0
+    for length in field:
+        centre = centre * length + length // 2
+    with x.device:
+        kernel("dirac")(inputs, math.prod(field), centre, outputs // groups, x)
+
+
+def trunc(x: Any) -> None:
+    """Round each element toward zero."""
+    with x.device:
+        cupy.trunc(x, out=x)
+
+
+def _parameters(distribution: Distribution) -> tuple[str, tuple[Any, ...]]:
+    """A kernel's name, and its arguments between the stream and the array."""
+    d = distribution
+    if isinstance(d, Uniform):
+        return "uniform", (d.scale, d.low, d.least, d.greatest)
+    assert isinstance(d, (Normal, Truncated))
+    table = _table(cupy.cuda.Device().id, d.mean.dtype)
+    if isinstance(d, Normal):
+        return "normal", (table, d.mean, d.std)
+    factor = d.multiplier if d.mean.dtype == np.float32 else d.width
+    return "truncated", (table, np.uint64(d.start), np.uint64(factor), d.shift, d.mean, d.std, d.least, d.greatest)
+
+
+def _launch(name: str, x: Any, stream: Stream, *parameters: Any) -> None:
+    if x.flags.c_contiguous:
+        x = x.reshape(-1)  # one kernel for all shapes
+    real = working(np.dtype(x.dtype))
+    blocks = -(-x.size * real.itemsize // BLOCK_BYTES)
+    low, high = map(np.uint64, stream.key)
+    kernel(name, real)(low, high, np.uint64(stream.block), *parameters, x, size=blocks)
+
+
+@functools.cache
+def _table(device: int, dtype: np.dtype[Any]) -> Any:
+    """The inverse CDF's table in the device's memory, its rows padded to whole 16-byte loads; uploaded once."""
+    rows = coefficients(dtype)
+    per_load = 16 // dtype.itemsize
+    padding = -rows.shape[1] % per_load
+    return cupy.asarray(np.pad(rows, ((0, 0), (0, padding))).reshape(-1))

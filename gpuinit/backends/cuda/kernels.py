@@ -1,0 +1,124 @@
+"""The CUDA kernels as CuPy objects, each made when first asked for. Their device code is in `kernels/*.cuh`."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any, NamedTuple
+
+import cupy
+import numpy as np
+
+from gpuinit.kernel_sources import source
+
+
+class Declaration(NamedTuple):
+    """What CuPy makes a kernel of: headers, parameters, the array written, and the body for loop index i."""
+
+    headers: tuple[str, ...]
+    parameters: str
+    output: str
+    body: str
+
+
+def _fill(header: str, parameters: str, transform: str) -> Declaration:
+    """A fill of raw array x; its loop index is a Philox block. T is the array's type, W the working precision."""
+    stream = "const gpuinit::Stream stream = {{key_low, key_high}, first};"
+    return Declaration(
+        ("fill.cuh", header),
+        f"uint64 key_low, uint64 key_high, uint64 first, {parameters}",
+        "raw T x",
+        f"{stream}\ngpuinit::fill<T>(x, i, stream, gpuinit::{transform});",
+    )
+
+
+_KERNELS = {
+    "uniform": _fill(
+        "uniform.cuh",
+        "W scale, W low, W least, W greatest",
+        "Uniform<W>{scale, low, least, greatest}",
+    ),
+    "normal": _fill(
+        "normal.cuh",
+        "raw W table, W mean, W std",
+        "Normal<W>{&table[0], mean, std}",
+    ),
+    "truncated": _fill(
+        "normal.cuh",
+        "raw W table, uint64 start, uint64 factor, int32 shift, W mean, W std, W least, W greatest",
+        "Truncated<W>{&table[0], start, factor, shift, mean, std, least, greatest}",
+    ),
+    "sparse": _fill(
+        "sparse.cuh",
+        "raw W table, W mean, W std, uint64 rows, uint64 columns, uint64 zeros, int32 bits",
+        "Sparse<W>{{&table[0], mean, std}, stream, rows, columns, zeros, bits}",
+    ),
+    "eye": Declaration(
+        ("identity.cuh",),
+        "uint64 columns",
+        "T x",
+        "x = gpuinit::eye(i, columns) ? T(1) : T(0)",
+    ),
+    "dirac": Declaration(
+        ("identity.cuh",),
+        "uint64 inputs, uint64 field, uint64 centre, uint64 group",
+        "T x",
+        "x = gpuinit::dirac(i, inputs, field, centre, group) ? T(1) : T(0)",
+    ),
+    # The three that turn a (count, length) matrix of normals into the reflectors of orthogonal_, and Q into the array.
+    "upper": Declaration(
+        ("orthogonal.cuh",),
+        "int64 length",
+        "W x, raw W heads",
+        "if (i % length == i / length) heads[i / length] = x;\nif (i % length < i / length) x = W(0);",
+    ),
+    "reflectors": Declaration(
+        ("orthogonal.cuh",),
+        "int64 length, raw W heads, raw W squares",
+        "W x, raw W taus, raw W signs",
+        "const gpuinit::Reflector<W> r(heads[i / length], squares[i / length], i / length == length - 1);\n"
+        "if (i % length == i / length) { taus[i / length] = r.tau(); signs[i / length] = r.sign(); }\n"
+        "x = r.scaled(x);",
+    ),
+    "orthogonal": Declaration(
+        ("orthogonal.cuh",),
+        "raw W q, raw W signs, W gain, int64 length, int64 columns, bool tall",
+        "T x",
+        "const ptrdiff_t row = i / columns, column = i % columns;\n"
+        "const ptrdiff_t j = tall ? column : row, k = tall ? row : column;\n"
+        "gpuinit::write(x, gpuinit::multiply(q[j * length + k], gpuinit::multiply(gain, signs[j])));",
+    ),
+}
+_OPTIONS = ("--fmad=false",)
+
+
+@functools.cache
+def kernel(name: str, real: np.dtype[Any] = np.dtype(np.float32)) -> Any:
+    """The elementwise kernel `gpuinit_<name>` for a working precision W, which CuPy cannot find out from scalars."""
+    headers, parameters, output, body = _KERNELS[name]
+    c_type = "float" if real == np.float32 else "double"
+    return cupy.ElementwiseKernel(
+        re.sub(r"\bW\b", real.name, parameters),
+        re.sub(r"\bW\b", real.name, output),
+        body,
+        f"gpuinit_{name}",
+        preamble=source(*headers) + f"typedef {c_type} W;\n",
+        options=_OPTIONS,
+        no_return=True,
+    )
+
+
+@functools.cache
+def sum_of_squares() -> Any:
+    """The reduction that gives the squared length of each row."""
+    return cupy.ReductionKernel(
+        "T x",
+        "T squares",
+        "gpuinit::multiply(x, x)",
+        "gpuinit::add(a, b)",
+        "squares = a",
+        "0",
+        "gpuinit_squares",
+        preamble=source("ieee.cuh"),
+        options=_OPTIONS,
+    )

@@ -1,0 +1,83 @@
+"""Fills of an array of any layout on the CPU, piece by piece, on several threads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from gpuinit.backends.host.threads import for_each
+from gpuinit.backends.host.transforms import TRANSFORMS
+from gpuinit.backends.host.words import words
+from gpuinit.distributions import Distribution, Point, working
+from gpuinit.generator import Stream
+
+# Elements a piece: long enough that threads rarely meet at the interpreter's lock, short enough for the L2 cache.
+PIECE = 2**16
+
+
+def fill(x: np.ndarray, distribution: Distribution, stream: Stream) -> None:
+    """Write to each element what the distribution makes of its word."""
+    if isinstance(distribution, Point):
+        x[...] = distribution.value
+        return
+    real = working(x.dtype.newbyteorder("="))
+    transform = TRANSFORMS[type(distribution)](distribution)
+
+    def fill_piece(piece: tuple[int, np.ndarray]) -> None:
+        start, part = piece
+        drawn = words(stream, start, part.size, 8 * real.itemsize)
+        direct = part.dtype == real and part.flags.carray
+        out = part.reshape(-1) if direct else np.empty(part.size, real)
+        with np.errstate(all="ignore"):
+            transform(drawn, out)
+            if not direct:
+                part[...] = out.reshape(part.shape)
+
+    for_each(fill_piece, pieces(x), most=-(-x.size // PIECE))
+
+
+def pieces(x: np.ndarray, start: int = 0) -> Iterator[tuple[int, np.ndarray]]:
+    """Cut `x` into views of at most PIECE elements that are consecutive in C order, each with its first element's number."""
+    if x.flags.c_contiguous:
+        x = x.reshape(-1)
+    if x.ndim == 0 or x.size <= PIECE:
+        yield start, x
+        return
+    inner = math.prod(x.shape[1:])
+    rows = PIECE // inner
+    if rows == 0:
+        for i in range(len(x)):
+            yield from pieces(x[i], start + i * inner)
+        return
+    for i in range(0, len(x), rows):
+        yield start + i * inner, x[i : i + rows]
+
+
+def constant(x: np.ndarray, value: Any) -> None:
+    """Write `value` to each element."""
+    x[...] = value
+
+
+def eye(x: np.ndarray) -> None:
+    """Ones on the diagonal, zeros elsewhere."""
+    x[...] = 0
+    diagonal = np.arange(min(x.shape))
+    x[diagonal, diagonal] = 1
+
+
+def dirac(x: np.ndarray, groups: int) -> None:
+    """Ones at the kernel's centre where output channel o of a group meets input channel o, zeros elsewhere."""
+    x[...] = 0
+    per_group = x.shape[0] // groups
+    channels = np.arange(min(per_group, x.shape[1]))
+    centre = tuple(length // 2 for length in x.shape[2:])
+    for group in range(groups):
+        x[(group * per_group + channels, channels, *centre)] = 1
+
+
+def trunc(x: np.ndarray) -> None:
+    """Round each element toward zero."""
+    np.trunc(x, out=x)

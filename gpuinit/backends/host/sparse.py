@@ -1,0 +1,73 @@
+"""sparse_ on the CPU: a normal fill, then zeros written to the rows of the first ranks of each column."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gpuinit.backends.host.fill import fill
+from gpuinit.backends.host.threads import for_each
+from gpuinit.backends.host.words import philox_blocks
+from gpuinit.distributions import Distribution
+from gpuinit.generator import Stream
+from gpuinit.permutation import COLUMN_KEYS, ROUNDS, domain_bits, fold
+
+PIECE = 2**16
+
+
+def sparse(x: np.ndarray, zeros: int, values: Distribution, stream: Stream) -> None:
+    """Fill with `values`, then zero `zeros` elements of each column."""
+    rows, columns = x.shape
+    fill(x, values, stream)
+    if zeros == 0:
+        return
+    if zeros == rows:
+        x[...] = 0
+        return
+    width = max(1, min(columns, PIECE // zeros))
+
+    def zero_columns(first: int) -> None:
+        chosen = np.arange(first, min(first + width, columns))
+        x[_rows_of_ranks(zeros, chosen, rows, stream), chosen] = 0
+
+    for_each(zero_columns, range(0, columns, width), most=-(-columns // width))
+
+
+def _rows_of_ranks(count: int, columns: np.ndarray, rows: int, stream: Stream) -> np.ndarray:
+    """The rows of ranks 0 to `count` in each of the columns, as an array (count, columns)."""
+    bits = domain_bits(rows)
+    dtype = np.uint16 if bits <= 16 else np.uint32
+    keys = _inverse_keys(columns, bits, stream)
+    multipliers, addends = keys[0].astype(dtype), keys[1].astype(dtype)
+    ranks = np.broadcast_to(np.arange(count, dtype=dtype)[:, None], (count, len(columns)))
+    places = _unrank(ranks, multipliers[:, None], addends[:, None], bits)
+    # Cycle walking: a place outside the column goes round again until it falls inside.
+    outside = np.nonzero(places.reshape(-1) >= rows)[0]
+    flat = places.reshape(-1)
+    while len(outside):
+        column = outside % len(columns)
+        again = _unrank(flat[outside], multipliers[:, column], addends[:, column], bits)
+        flat[outside] = again
+        outside = outside[again >= rows]
+    return places
+
+
+def _unrank(places: np.ndarray, multipliers: np.ndarray, addends: np.ndarray, bits: int) -> np.ndarray:
+    """Undo the rounds of the permutation, the last one first."""
+    mask, shift = places.dtype.type((1 << bits) - 1), places.dtype.type(fold(bits))
+    for multiplier, addend in zip(multipliers[::-1], addends[::-1]):
+        places = places ^ (places >> shift)
+        places *= multiplier
+        places += addend
+        places &= mask
+    return places
+
+
+def _inverse_keys(columns: np.ndarray, bits: int, stream: Stream) -> tuple[np.ndarray, np.ndarray]:
+    """Multipliers and addends, each (ROUNDS, columns), that undo the rounds x * m + a: x * m^-1 - a * m^-1."""
+    raw = philox_blocks(stream.key, (int(columns[0]), stream.block, COLUMN_KEYS, 0), len(columns))
+    keys = raw.astype("<u8", copy=False).view("<u4").reshape(len(columns), ROUNDS).T
+    odd = keys | np.uint32(1)
+    inverse = odd.copy()  # right in the lowest 3 bits; each of Newton's steps doubles them
+    for _ in range(4):
+        inverse *= np.uint32(2) - odd * inverse
+    return inverse, np.uint32(0) - (keys >> np.uint32(32 - bits)) * inverse

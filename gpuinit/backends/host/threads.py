@@ -1,0 +1,115 @@
+"""Worker threads: how many, and running one function over many pieces. Values never depend on either."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from gpuinit.arguments import positive_integer
+
+Item = TypeVar("Item")
+
+
+def _default_threads() -> int:
+    setting = os.environ.get("GPUINIT_NUM_THREADS", "")
+    if setting.isdecimal() and int(setting) > 0:
+        return int(setting)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+_threads = _default_threads()
+_pool: ThreadPoolExecutor | None = None
+_pool_lock = threading.Lock()
+
+
+def get_num_threads() -> int:
+    """The number of CPU threads that one fill may use.
+
+    Examples
+    --------
+    >>> import gpuinit
+    >>> gpuinit.get_num_threads() >= 1
+    True
+    """
+    return _threads
+
+
+def set_num_threads(threads: int) -> None:
+    """Bound the CPU threads of one fill; the start value is `GPUINIT_NUM_THREADS`, or the cores there are.
+
+    Parameters
+    ----------
+    threads : int
+        At least 1. No value depends on it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `threads` is no int of at least 1.
+
+    Examples
+    --------
+    >>> import gpuinit
+    >>> gpuinit.set_num_threads(gpuinit.get_num_threads())
+    """
+    global _threads
+    _threads = positive_integer("threads", threads)
+    _drop_pool()
+
+
+def for_each(function: Callable[[Item], None], items: Iterable[Item], most: int) -> None:
+    """Call `function` on each of the items, which are at most `most`, on the calling thread and on helpers.
+
+    Items are taken one by one by whichever thread is free, so a busy pool delays nothing: a helper that has not
+    begun when the caller runs out of items is cancelled.
+    """
+    helpers = min(_threads, most) - 1
+    if helpers < 1:
+        for item in items:
+            function(item)
+        return
+    remaining = iter(items)
+    lock = threading.Lock()
+
+    def work() -> None:
+        while True:
+            with lock:
+                try:
+                    item = next(remaining)
+                except StopIteration:
+                    return
+            function(item)
+
+    futures = []
+    try:
+        futures = [_shared_pool().submit(work) for _ in range(helpers)]
+    except RuntimeError:  # the interpreter is shutting down: the caller does it all
+        pass
+    work()
+    for future in futures:
+        if not future.cancel():
+            future.result()
+
+
+def _shared_pool() -> ThreadPoolExecutor:
+    global _pool
+    with _pool_lock:
+        if _pool is None:
+            _pool = ThreadPoolExecutor(max(1, _threads - 1), thread_name_prefix="gpuinit")
+        return _pool
+
+
+def _drop_pool() -> None:
+    """Forget the pool: its size changed, or this is a forked child, which has none of its threads."""
+    global _pool, _pool_lock
+    _pool = None
+    _pool_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_drop_pool)

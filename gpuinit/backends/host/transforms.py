@@ -1,0 +1,135 @@
+"""From random words to values, in ufuncs over one piece at a time: the arithmetic of docs/values.md, line by line.
+
+Each transform is made once a fill and called as `transform(words, out)`: it overwrites both, `out` in the working precision.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from gpuinit.distributions import Normal, Truncated, Uniform
+from gpuinit.inverse_cdf import OCTAVES, TABLES, coefficients
+
+Transform = Callable[[np.ndarray, np.ndarray], None]
+
+
+def uniform(distribution: Uniform) -> Transform:
+    """u * scale + low on the upper 24 or 53 bits of each word."""
+    d = distribution
+    real = d.scale.dtype
+    precision = np.finfo(real).nmant + 1
+    unit = real.type(2.0**-precision)
+    # The steps that change nothing are left out. Multiplying by scale and by unit at once is the same exact product.
+    step = d.scale * unit
+    folded = step >= np.finfo(real).tiny
+    largest = (1 - unit) * d.scale + d.low
+    clamps = d.low < d.least or largest > d.greatest
+
+    def transform(words: np.ndarray, out: np.ndarray) -> None:
+        words >>= words.dtype.type(8 * words.itemsize - precision)
+        np.copyto(out, words.view(words.dtype.str.replace("u", "i")), casting="unsafe")
+        np.multiply(out, step if folded else unit, out=out)
+        if not folded:
+            np.multiply(out, d.scale, out=out)
+        if d.low != 0:
+            np.add(out, d.low, out=out)
+        if clamps:
+            _clamp(out, d.least, d.greatest)
+
+    return transform
+
+
+def normal(distribution: Normal) -> Transform:
+    """z * std + mean, z from each word as a signed odd integer."""
+    d = distribution
+
+    def transform(words: np.ndarray, out: np.ndarray) -> None:
+        _inverse_cdf(words, out)
+        _scale(out, d.std, d.mean)
+
+    return transform
+
+
+def truncated(distribution: Truncated) -> Transform:
+    """z * std + mean, z from a 64-bit probability inside the interval."""
+    d = distribution
+    start, width = np.uint64(d.start), np.uint64(d.width)
+    multiplier, shift = np.uint64(d.multiplier), np.uint64(d.shift)
+
+    def transform(words: np.ndarray, out: np.ndarray) -> None:
+        words |= words.dtype.type(1)
+        if words.itemsize == 4:
+            probability = np.multiply(words, multiplier, dtype=np.uint64)
+            probability >>= shift
+        else:
+            probability = _multiply_high(words, width)
+        probability += start
+        _inverse_cdf(probability, out)
+        _scale(out, d.std, d.mean)
+        _clamp(out, d.least, d.greatest)
+
+    return transform
+
+
+TRANSFORMS: dict[type, Callable[[Any], Transform]] = {Uniform: uniform, Normal: normal, Truncated: truncated}
+
+
+def _scale(out: np.ndarray, std: Any, mean: Any) -> None:
+    if std != 1:
+        np.multiply(out, std, out=out)
+    np.add(out, mean, out=out)  # of mean 0 too: it makes -0 into 0
+
+
+def _clamp(out: np.ndarray, least: Any, greatest: Any) -> None:
+    np.maximum(out, least, out=out)
+    np.minimum(out, greatest, out=out)
+
+
+def _multiply_high(words: np.ndarray, factor: np.uint64) -> np.ndarray:
+    """The upper 64 bits of the 128-bit products, by halves of 32 bits."""
+    half, mask = np.uint64(32), np.uint64(2**32 - 1)
+    low, high = words & mask, words >> half
+    factor_low, factor_high = factor & mask, factor >> half
+    middle = high * factor_low + (low * factor_low >> half)
+    other = low * factor_high + (middle & mask)
+    return high * factor_high + (middle >> half) + (other >> half)
+
+
+def _inverse_cdf(words: np.ndarray, out: np.ndarray) -> None:
+    """out = Phi^-1((words | 1) * 2**-bits), where |z| ... overwrites the words."""
+    layout = TABLES[out.dtype]
+    words |= words.dtype.type(1)
+    np.copyto(out, words.view(words.dtype.str.replace("u", "i")), casting="unsafe")
+    bits = out.view(f"u{out.itemsize}")
+    row = np.right_shift(bits, bits.dtype.type(layout.argument_bits)).astype(np.intp, copy=False)
+    bits &= bits.dtype.type((1 << layout.argument_bits) - 1)
+    argument = bits.view(f"i{out.itemsize}").astype(out.dtype)
+    lookup = _lookup(out.dtype, 8 * words.itemsize)
+    term = np.empty_like(out)
+    np.take(lookup[-1], row, out=out, mode="wrap")
+    for coefficient in lookup[-2::-1]:
+        np.multiply(out, argument, out=out)
+        np.take(coefficient, row, out=term, mode="wrap")
+        np.add(out, term, out=out)
+
+
+@functools.cache
+def _lookup(dtype: np.dtype[Any], word_bits: int) -> np.ndarray:
+    """One array a coefficient, indexed by sign, exponent and leading mantissa bits of the float, as they stand in it.
+
+    v is a float of at least 1, so most of the index range is never touched (nor, therefore, paid for in memory).
+    """
+    layout = TABLES[dtype]
+    table = coefficients(dtype).T
+    one = layout.exponent_bias << layout.segment_bits
+    skipped = (OCTAVES - word_bits) << layout.segment_bits
+    used = table[:, skipped:]
+    half = 1 << (8 * dtype.itemsize - 1 - layout.argument_bits)
+    lookup = np.zeros((len(table), 2 * half), dtype)
+    lookup[:, one : one + used.shape[1]] = used
+    lookup[:, half + one : half + one + used.shape[1]] = -used
+    return lookup

@@ -1,0 +1,153 @@
+"""What a fill draws from, as numbers ready for any backend: checked, rounded, and the same on every machine.
+
+`docs/values.md` gives the arithmetic that a backend performs on these numbers, element by element.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Union
+
+import numpy as np
+
+from gpuinit.arguments import finite_in, not_negative, real, rounded
+from gpuinit.normal_cdf import interval
+
+# The least width of a truncation interval, as a fixed-point probability: 2**-32, a mass of 2.3e-10.
+LEAST_WIDTH = 2**32
+
+
+@dataclass(frozen=True)
+class Point:
+    """Every element is `value`; the position advances all the same."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """u * scale + low, clamped to [least, greatest]; all in the working precision."""
+
+    scale: Any
+    low: Any
+    least: Any
+    greatest: Any
+
+
+@dataclass(frozen=True)
+class Normal:
+    """z * std + mean in the working precision."""
+
+    mean: Any
+    std: Any
+
+
+@dataclass(frozen=True)
+class Truncated:
+    """z * std + mean with Phi(z) in [start, start + width] * 2**-64, clamped to [least, greatest].
+
+    A negative `std` stands for the interval's mirror image.
+    """
+
+    start: int
+    width: int
+    mean: Any
+    std: Any
+    least: Any
+    greatest: Any
+
+    @property
+    def multiplier(self) -> int:
+        """The leading 32 bits of `width`, for 32-bit words."""
+        return self.width >> (32 - self.shift)
+
+    @property
+    def shift(self) -> int:
+        """Right shift of word * multiplier that makes it a 64-bit fixed-point probability."""
+        return 64 - self.width.bit_length()
+
+
+Distribution = Union[Point, Uniform, Normal, Truncated]
+
+
+def working(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The precision in which values of `dtype` are computed: float64 for itself, float32 for all others."""
+    return np.dtype(np.float64) if dtype == np.float64 else np.dtype(np.float32)
+
+
+def uniform(dtype: np.dtype[Any], a: Any, b: Any) -> Distribution:
+    """Check the bounds of `uniform_`; see there."""
+    low, high = finite_in("a", a, dtype), finite_in("b", b, dtype)
+    if low > high:
+        raise ValueError(f"a must not exceed b, got a={low}, b={high}")
+    if low == high:
+        return Point(rounded(low, dtype))
+    least, greatest = _smallest_from(low, dtype), _largest_below(high, dtype)
+    if least > greatest:
+        raise ValueError(f"[a, b) holds no value of {dtype}, got a={low}, b={high}")
+    real_type = working(dtype)
+    start = rounded(low, real_type)
+    with np.errstate(over="ignore", under="ignore"):
+        scale = rounded(high, real_type) - start
+    if not np.isfinite(scale):
+        raise ValueError(f"b - a must be finite in {real_type}, got a={low}, b={high}")
+    return Uniform(scale, start, rounded(least, real_type), rounded(greatest, real_type))
+
+
+def normal(dtype: np.dtype[Any], mean: Any, std: Any) -> Distribution:
+    """Check the parameters of `normal_`; see there."""
+    real_type = working(dtype)
+    center, width = finite_in("mean", mean, real_type), not_negative("std", std)
+    finite_in("std", width, real_type)
+    return Normal(rounded(center, real_type), rounded(width, real_type))
+
+
+def truncated(dtype: np.dtype[Any], mean: Any, std: Any, a: Any, b: Any) -> Distribution:
+    """Check the parameters of `trunc_normal_`; see there."""
+    real_type = working(dtype)
+    center, width = finite_in("mean", mean, real_type), finite_in("std", std, real_type)
+    low, high = real("a", a), real("b", b)
+    if width <= 0:
+        raise ValueError(f"std must be positive, got std={width}")
+    if math.isnan(low) or math.isnan(high) or low > high or low == high == math.inf or low == high == -math.inf:
+        raise ValueError(f"a must not exceed b, and not both be the same infinity, got a={low}, b={high}")
+    if low == high:
+        return Point(rounded(low, dtype))
+    least, greatest = _smallest_from(low, dtype), _largest_to(high, dtype)
+    if least > greatest:
+        raise ValueError(f"[a, b] holds no value of {dtype}, got a={low}, b={high}")
+    alpha, beta = (low - center) / width, (high - center) / width
+    mirrored = alpha > 0
+    start, mass = interval(-beta, -alpha) if mirrored else interval(alpha, beta)
+    if mass < LEAST_WIDTH:
+        raise ValueError(
+            f"[a, b] must hold a probability of at least 2**-32 (2.3e-10), got a={low}, b={high}: from {alpha:.4g} "
+            f"to {beta:.4g} std from the mean; widen the interval or raise std={width}"
+        )
+    deviation = rounded(width, real_type)
+    return Truncated(
+        start,
+        mass,
+        rounded(center, real_type),
+        -deviation if mirrored else deviation,
+        rounded(least, real_type),
+        rounded(greatest, real_type),
+    )
+
+
+def _smallest_from(bound: float, dtype: np.dtype[Any]) -> float:
+    """The smallest value of `dtype` >= bound."""
+    nearest = rounded(bound, dtype)
+    return float(nearest if float(nearest) >= bound else np.nextafter(nearest, dtype.type(np.inf)))
+
+
+def _largest_to(bound: float, dtype: np.dtype[Any]) -> float:
+    """The largest value of `dtype` <= bound."""
+    return -_smallest_from(-bound, dtype)
+
+
+def _largest_below(bound: float, dtype: np.dtype[Any]) -> float:
+    """The largest value of `dtype` < bound."""
+    nearest = rounded(bound, dtype)
+    return float(nearest if float(nearest) < bound else np.nextafter(nearest, dtype.type(-np.inf)))

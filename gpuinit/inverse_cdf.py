@@ -1,0 +1,58 @@
+"""The inverse of the normal CDF as a table of short polynomials: its layout, its numbers, and their use in NumPy.
+
+``docs/values.md`` defines the table; ``tools/fit_inverse_cdf.py`` computes it.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# p = |v| * 2**-64 with v odd, so the exponents of p run from -64 to -1.
+OCTAVES = 64
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a float of one precision is cut into row number and polynomial argument."""
+
+    dtype: np.dtype[Any]
+    segment_bits: int
+    degree: int
+
+    @property
+    def mantissa_bits(self) -> int:
+        return int(np.finfo(self.dtype).nmant)
+
+    @property
+    def argument_bits(self) -> int:
+        return self.mantissa_bits - self.segment_bits
+
+    @property
+    def exponent_bias(self) -> int:
+        return int(np.finfo(self.dtype).maxexp) - 1
+
+    @property
+    def rows(self) -> int:
+        return OCTAVES << self.segment_bits
+
+    @property
+    def path(self) -> Path:
+        return Path(__file__).with_name("data") / f"inverse_cdf{8 * self.dtype.itemsize}.npy"
+
+
+TABLES = {
+    np.dtype(np.float32): Layout(np.dtype(np.float32), segment_bits=5, degree=2),
+    np.dtype(np.float64): Layout(np.dtype(np.float64), segment_bits=6, degree=5),
+}
+
+
+@functools.cache
+def coefficients(dtype: np.dtype[Any]) -> np.ndarray:
+    """The table as stored: one row a segment, lowest power first, z <= 0."""
+    layout = TABLES[dtype]
+    return np.load(layout.path).astype(dtype, copy=False)

@@ -1,0 +1,44 @@
+"""The text of the CUDA headers in `kernels/`, which lies beside the package's modules once installed, at the top of a checkout."""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+
+_INCLUDE = re.compile(r'^#include "([\w.]+)"\n', re.MULTILINE)
+_ONCE = re.compile(r"^#pragma once\n", re.MULTILINE)
+
+
+@functools.cache
+def folder() -> Path:
+    """Where the headers are.
+
+    Raises
+    ------
+    RuntimeError
+        If they are in neither place: the installation is broken.
+    """
+    package = Path(__file__).parent
+    for place in (package / "kernels", package.parent / "kernels"):
+        if (place / "ieee.cuh").is_file():
+            return place
+    raise RuntimeError(f"gpuinit's CUDA headers are missing from {package / 'kernels'}; install gpuinit again")
+
+
+@functools.cache
+def source(*headers: str) -> str:
+    """Headers with all that they include, each once, as one text.
+
+    The text itself goes into the kernels, because CuPy's kernel cache does not see what an #include brings in.
+    """
+    seen: set[str] = set()
+    return "".join(_expand(header, seen) for header in headers)
+
+
+def _expand(header: str, seen: set[str]) -> str:
+    if header in seen:
+        return ""
+    seen.add(header)
+    text = _ONCE.sub("", (folder() / header).read_text("utf-8"))
+    return _INCLUDE.sub(lambda match: _expand(match[1], seen), text)

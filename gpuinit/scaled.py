@@ -1,0 +1,263 @@
+"""Initializers that scale a distribution by the weight's fans: one sampler, `variance_scaling_`'s, under many names.
+
+Weights have torch's axes, (out, in, *kernel): fan_in = in * kernel size, fan_out = out * kernel size.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any, Union
+
+from gpuinit import distributions
+from gpuinit.arguments import finite, finite_in, not_negative
+from gpuinit.backends import Target, target
+from gpuinit.distributions import working
+from gpuinit.fans import Distribution, Mode, NonLinearity, calculate_gain, choose, fan, fans
+from gpuinit.fills import Array, RandomSource, draw
+
+# Standard deviation of N(0, 1) cut at +-2: sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)).
+STD_OF_TRUNCATED = 0.87962566103423978
+
+
+def xavier_uniform_(x: Array, gain: float = 1.0, *, generator: RandomSource = None) -> Array:
+    """Fill uniformly on [-bound, bound), bound = gain * sqrt(6 / (fan_in + fan_out)).
+
+    Parameters
+    ----------
+    x : array of float16, float32 or float64 with at least 2 axes (out, in, ...)
+        Filled in place. One without elements is left with a warning.
+    gain : float
+        Factor on the standard deviation, finite and >= 0; see `calculate_gain`.
+    generator : Generator, int seed or None
+        The source of random bits; None means `gpuinit.default_generator`.
+
+    Returns
+    -------
+    array
+        `x` itself.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `uniform_`; also if `x` has fewer than 2 axes, or `gain` is negative.
+
+    References
+    ----------
+    Glorot and Bengio (2010), "Understanding the difficulty of training deep feedforward neural networks".
+
+    Examples
+    --------
+    >>> import numpy as np, gpuinit as gi
+    >>> gi.xavier_uniform_(np.empty((1, 3), np.float32), generator=42)
+    array([[-0.20325045,  0.47614366,  0.42323828]], dtype=float32)
+    """
+    to = target(x)
+    return _scaled(x, to, Distribution.UNIFORM, _glorot_std(to, gain), generator)
+
+
+def xavier_normal_(x: Array, gain: float = 1.0, *, generator: RandomSource = None) -> Array:
+    """Fill from N(0, std**2), std = gain * sqrt(2 / (fan_in + fan_out)).
+
+    Parameters, returns, errors and reference are those of `xavier_uniform_`.
+
+    Examples
+    --------
+    >>> import numpy as np, gpuinit as gi
+    >>> w = gi.xavier_normal_(np.empty((300, 100)), generator=42)
+    >>> round(float(w.std()), 2)  # sqrt(2 / 400) = 0.0707
+    0.07
+    """
+    to = target(x)
+    return _scaled(x, to, Distribution.NORMAL, _glorot_std(to, gain), generator)
+
+
+def kaiming_uniform_(
+    x: Array,
+    a: float = 0.0,
+    mode: Union[str, Mode] = "fan_in",
+    nonlinearity: Union[str, NonLinearity] = "leaky_relu",
+    *,
+    generator: RandomSource = None,
+) -> Array:
+    """Fill uniformly on [-bound, bound), bound = calculate_gain(nonlinearity, a) * sqrt(3 / fan).
+
+    Parameters
+    ----------
+    x : array of float16, float32 or float64 with at least 2 axes (out, in, ...)
+        Filled in place. One without elements is left with a warning.
+    a : float
+        Negative slope of the rectifier after this layer; read for "leaky_relu" only.
+    mode : str or Mode
+        "fan_in" keeps the variance of the forward pass, "fan_out" that of the backward pass.
+    nonlinearity : str or NonLinearity
+        A name that `calculate_gain` knows.
+    generator : Generator, int seed or None
+        The source of random bits; None means `gpuinit.default_generator`.
+
+    Returns
+    -------
+    array
+        `x` itself.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `uniform_`; also if `x` has fewer than 2 axes, `mode` or `nonlinearity` is unknown, or `a` not finite.
+
+    References
+    ----------
+    He, Zhang, Ren and Sun (2015), "Delving deep into rectifiers".
+
+    Examples
+    --------
+    >>> import numpy as np, gpuinit as gi
+    >>> w = gi.kaiming_uniform_(np.empty((64, 3, 3, 3)), nonlinearity="relu", generator=42)
+    >>> bool(abs(w).max() <= (6 / 27) ** 0.5)
+    True
+    """
+    to = target(x)
+    return _scaled(x, to, Distribution.UNIFORM, _he_std(to, a, mode, nonlinearity), generator)
+
+
+def kaiming_normal_(
+    x: Array,
+    a: float = 0.0,
+    mode: Union[str, Mode] = "fan_in",
+    nonlinearity: Union[str, NonLinearity] = "leaky_relu",
+    *,
+    generator: RandomSource = None,
+) -> Array:
+    """Fill from N(0, std**2), std = calculate_gain(nonlinearity, a) / sqrt(fan).
+
+    Parameters, returns, errors and reference are those of `kaiming_uniform_`.
+
+    Examples
+    --------
+    >>> import numpy as np, gpuinit as gi
+    >>> w = gi.kaiming_normal_(np.empty((512, 256)), mode="fan_out", nonlinearity="relu", generator=42)
+    >>> round(float(w.std()), 3)  # sqrt(2 / 512) = 0.0625
+    0.062
+    """
+    to = target(x)
+    return _scaled(x, to, Distribution.NORMAL, _he_std(to, a, mode, nonlinearity), generator)
+
+
+def lecun_uniform_(x: Array, *, generator: RandomSource = None) -> Array:
+    """Fill uniformly on [-bound, bound), bound = sqrt(3 / fan_in); `variance_scaling_(x, 1, "fan_in", "uniform")`.
+
+    References
+    ----------
+    LeCun, Bottou, Orr and Mueller (1998), "Efficient backprop".
+
+    Examples
+    --------
+    >>> import numpy as np, gpuinit as gi
+    >>> w = gi.lecun_uniform_(np.empty((10, 300)), generator=42)
+    >>> bool(abs(w).max() <= 0.1)
+    True
+    """
+    return variance_scaling_(x, 1.0, Mode.FAN_IN, Distribution.UNIFORM, generator=generator)
+
+
+def lecun_normal_(x: Array, *, generator: RandomSource = None) -> Array:
+    """Fill from a normal distribution cut at 2 std, of variance 1 / fan_in; `variance_scaling_(x)`.
+
+    The truncated form is that of Keras, JAX and timm. Reference: as for `lecun_uniform_`.
+
+    Examples
+    --------
+    >>> import numpy as np, gpuinit as gi
+    >>> w = gi.lecun_normal_(np.empty((100, 400)), generator=42)
+    >>> round(float(w.std()), 3)  # 1 / sqrt(400)
+    0.05
+    """
+    return variance_scaling_(x, generator=generator)
+
+
+def variance_scaling_(
+    x: Array,
+    scale: float = 1.0,
+    mode: Union[str, Mode] = "fan_in",
+    distribution: Union[str, Distribution] = "truncated_normal",
+    *,
+    generator: RandomSource = None,
+) -> Array:
+    """Fill with mean 0 and variance scale / fan: the scheme of which Glorot's, He's and LeCun's are cases.
+
+    Parameters
+    ----------
+    x : array of float16, float32 or float64 with at least 2 axes (out, in, ...)
+        Filled in place. One without elements is left with a warning.
+    scale : float
+        Finite and > 0.
+    mode : str or Mode
+        "fan_in", "fan_out" or "fan_avg", their mean.
+    distribution : str
+        "truncated_normal" (cut at 2 standard deviations of the uncut distribution, which is widened so that the
+        variance is the one asked for), "normal" (or "untruncated_normal"), or "uniform".
+    generator : Generator, int seed or None
+        The source of random bits; None means `gpuinit.default_generator`.
+
+    Returns
+    -------
+    array
+        `x` itself.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `trunc_normal_`; also if `x` has fewer than 2 axes, `mode` or `distribution` is unknown, or scale <= 0.
+
+    References
+    ----------
+    Keras' and JAX's `VarianceScaling` / `variance_scaling`, which have the axes the other way round: (..., in, out).
+
+    Examples
+    --------
+    >>> import numpy as np, gpuinit as gi
+    >>> w = gi.variance_scaling_(np.empty((100, 300)), 2.0, "fan_avg", "uniform", generator=42)
+    >>> round(float(w.var()), 3)  # 2 / 200
+    0.01
+    """
+    to = target(x)
+    kind, fan_mode = choose("distribution", Distribution, distribution), choose("mode", Mode, mode)
+    factor = finite_in("scale", scale, working(to.dtype))
+    if factor <= 0:
+        raise ValueError(f"scale must be positive, got scale={factor}")
+    length = fan(to.shape, fan_mode)
+    return _scaled(x, to, kind, math.sqrt(factor / length) if length else 0.0, generator)
+
+
+def _scaled(x: Array, to: Target, kind: Distribution, std: float, generator: RandomSource) -> Array:
+    """Fill with mean 0 and standard deviation `std`; an empty array only gets a warning, as in torch."""
+    if to.size == 0:
+        warnings.warn("Initializing zero-element arrays is a no-op", UserWarning, stacklevel=3)
+        return x
+    draw(to, _centred(to, kind, std), generator)
+    return x
+
+
+def _centred(to: Target, kind: Distribution, std: float) -> distributions.Distribution:
+    """The distribution of a kind that has mean 0 and standard deviation `std`."""
+    if kind is Distribution.UNIFORM:
+        bound = math.sqrt(3.0) * std
+        return distributions.uniform(to.dtype, -bound, bound)
+    if kind is Distribution.TRUNCATED_NORMAL:
+        uncut = std / STD_OF_TRUNCATED
+        return distributions.truncated(to.dtype, 0.0, uncut, -2 * uncut, 2 * uncut)
+    return distributions.normal(to.dtype, 0.0, std)
+
+
+def _glorot_std(to: Target, gain: Any) -> float:
+    factor = not_negative("gain", gain)
+    finite_in("gain", factor, working(to.dtype))
+    total = sum(fans(to.shape))
+    return factor * math.sqrt(2.0 / total) if total else 0.0
+
+
+def _he_std(to: Target, a: Any, mode: Any, nonlinearity: Any) -> float:
+    kind = choose("nonlinearity", NonLinearity, nonlinearity)
+    gain = calculate_gain(kind, finite("a", a))
+    length = fan(to.shape, choose("mode", Mode, mode, without=(Mode.FAN_AVG,)))
+    return gain / math.sqrt(length) if length else 0.0

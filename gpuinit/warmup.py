@@ -1,0 +1,65 @@
+"""Paying the GPU's first-call costs in advance."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from gpuinit.fills import normal_, ones_, trunc_normal_, uniform_
+from gpuinit.structured import dirac_, eye_, orthogonal_, sparse_
+
+
+def warmup(dtypes: Iterable[Any] = ("float32",), device: int | None = None) -> None:
+    """Compile the GPU kernels and upload the table of normals, so that no later fill waits for it.
+
+    Compiling takes seconds on a machine that never ran these kernels; CuPy keeps the result on disk. Without this call, each
+    kernel is compiled when its first array comes. Arrays that are not contiguous have kernels of their own, one a number of
+    axes, which are not compiled here.
+
+    Parameters
+    ----------
+    dtypes : iterable of dtypes
+        Of the arrays to come: float16, float32, float64.
+    device : int, optional
+        The CUDA device; CuPy's current one if None.
+
+    Raises
+    ------
+    RuntimeError
+        If CuPy is not installed or finds no CUDA device.
+
+    Examples
+    --------
+    >>> import gpuinit
+    >>> gpuinit.warmup()  # doctest: +SKIP
+    """
+    cupy = cupy_module()
+    with cupy.cuda.Device(device):
+        for dtype in map(np.dtype, dtypes):
+            matrix = cupy.empty((2, 2), dtype)
+            for fill in (uniform_, normal_, trunc_normal_, orthogonal_):
+                fill(matrix, generator=0)
+            sparse_(matrix, 0.5, generator=0)
+            ones_(matrix)
+            eye_(matrix)
+            dirac_(cupy.empty((2, 2, 1), dtype))
+
+
+def cupy_module() -> Any:
+    """CuPy, where it and a CUDA device can be used.
+
+    Raises
+    ------
+    RuntimeError
+        If not; the text says what is missing.
+    """
+    try:
+        cupy = importlib.import_module("cupy")
+    except ImportError as error:
+        raise RuntimeError(f"CuPy cannot be imported ({error}); install gpuinit[cuda12] or gpuinit[cuda13]") from error
+    if not cupy.is_available():
+        raise RuntimeError("CuPy finds no CUDA device that can be used")
+    return cupy

@@ -1,0 +1,58 @@
+// inverse_cdf(table, word): Phi^-1 of the odd integer `word | 1` as a fraction of its range, from a table of short polynomials.
+// v, the word as a signed integer, is rounded to the working precision W. v's exponent and leading mantissa bits are the row,
+// the other mantissa bits the polynomial's argument; rows hold Phi^-1 <= 0 and are for v > 0, v < 0 mirrors them.
+#pragma once
+#include "ieee.cuh"
+
+namespace gpuinit {
+
+constexpr int OCTAVES = 64;  // of probabilities: 2**-64 <= p < 1
+
+template <typename W> struct Table;
+
+template <> struct Table<float> {
+    static constexpr int segment_bits = 5, mantissa_bits = 23, bias = 127, degree = 2;
+    float c[4];  // one 16-byte load; the last is padding
+};
+
+template <> struct Table<double> {
+    static constexpr int segment_bits = 6, mantissa_bits = 52, bias = 1023, degree = 5;
+    double c[6];  // three 16-byte loads
+};
+
+template <typename W>
+__device__ __forceinline__ Table<W> load_row(const W *table, int row) {
+    Table<W> coefficients;
+    const uint4 *source = reinterpret_cast<const uint4 *>(table) + row * (int)(sizeof(coefficients) / sizeof(uint4));
+    uint4 *copy = reinterpret_cast<uint4 *>(&coefficients);
+#pragma unroll
+    for (int j = 0; j < (int)(sizeof(coefficients) / sizeof(uint4)); ++j) copy[j] = __ldg(source + j);
+    return coefficients;
+}
+
+__device__ __forceinline__ i32 as_signed(u32 word) { return (i32)word; }
+__device__ __forceinline__ i64 as_signed(u64 word) { return (i64)word; }
+
+template <typename W, typename Word>
+__device__ __forceinline__ W inverse_cdf(const W *table, Word word) {
+    using Bits = typename Real<W>::Word;
+    using Row = Table<W>;
+    constexpr int argument_bits = Row::mantissa_bits - Row::segment_bits;
+    constexpr Bits argument_mask = (Bits(1) << argument_bits) - 1;
+    constexpr Bits sign = Bits(1) << (8 * sizeof(Bits) - 1);
+    // Row of v = 1, which stands for p = 2**-32 or 2**-64, less the exponent field of 1.
+    constexpr int offset = (OCTAVES - 8 * (int)sizeof(Word) - Row::bias) * (1 << Row::segment_bits);
+    // An integer below 2**mantissa_bits is a float once it is set under this exponent, and its implied bit taken off.
+    constexpr Bits whole = Bits(Row::bias + Row::mantissa_bits) << Row::mantissa_bits;
+    constexpr W implied = W(Bits(1) << Row::mantissa_bits);
+
+    const Bits v = Real<W>::bits(Real<W>::from(as_signed(word | 1)));
+    const Row row = load_row(table, (int)((v & ~sign) >> argument_bits) + offset);
+    const W t = add(Real<W>::of_bits((v & argument_mask) | whole), -implied);
+    W z = row.c[Row::degree];
+#pragma unroll
+    for (int k = Row::degree - 1; k >= 0; --k) z = add(multiply(z, t), row.c[k]);
+    return Real<W>::of_bits(Real<W>::bits(z) ^ (v & sign));
+}
+
+}  // namespace gpuinit

@@ -1,0 +1,49 @@
+// Philox4x64-10 of Salmon et al. (2011), "Parallel random numbers: as easy as 1, 2, 3": words = philox(key, counter), no state.
+// Block b of a gpuinit stream is the counter (b + 1, 0, 0, 0), as in numpy.random.Philox.
+#pragma once
+#include "ieee.cuh"
+
+namespace gpuinit {
+
+constexpr u64 PHILOX_M0 = 0xD2E7470EE14C6C93;  // multipliers of the paper's table 2
+constexpr u64 PHILOX_M1 = 0xCA5A826395121157;
+constexpr u64 PHILOX_W0 = 0x9E3779B97F4A7C15;  // golden ratio
+constexpr u64 PHILOX_W1 = 0xBB67AE8584CAA73B;  // sqrt(3) - 1
+constexpr int PHILOX_ROUNDS = 10;
+
+struct Key {
+    u64 low, high;
+};
+
+// Four 64-bit words, or eight of 32 bits, the low half of each first.
+struct Block {
+    u64 words[4];
+
+    __device__ __forceinline__ void word(int j, u64 &out) const { out = words[j]; }
+    __device__ __forceinline__ void word(int j, u32 &out) const { out = (u32)(words[j / 2] >> (32 * (j % 2))); }
+};
+
+__device__ __forceinline__ Block philox(Key key, u64 c0, u64 c1, u64 c2, u64 c3) {
+#pragma unroll
+    for (int round = 0; round < PHILOX_ROUNDS; ++round) {
+        u64 high0 = __umul64hi(PHILOX_M0, c0), low0 = PHILOX_M0 * c0;
+        u64 high1 = __umul64hi(PHILOX_M1, c2), low1 = PHILOX_M1 * c2;
+        c0 = high1 ^ c1 ^ key.low;
+        c1 = low1;
+        c2 = high0 ^ c3 ^ key.high;
+        c3 = low0;
+        key.low += PHILOX_W0;
+        key.high += PHILOX_W1;
+    }
+    return {{c0, c1, c2, c3}};
+}
+
+// A place in a stream: the key, and the number of a fill's first block.
+struct Stream {
+    Key key;
+    u64 first;
+
+    __device__ __forceinline__ Block block(u64 i) const { return philox(key, first + i + 1, 0, 0, 0); }
+};
+
+}  // namespace gpuinit

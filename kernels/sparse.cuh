@@ -1,0 +1,47 @@
+// Sparse<W>: a normal's values, and 0 where the row's rank in its column is below `zeros`.
+// rank: a permutation of the column's rows, keyed by the column, by rounds of multiply, add and fold in the least power of two
+// that holds the rows (at least 2**5); a row sent outside goes round again (cycle walking).
+#pragma once
+#include "normal.cuh"
+#include "philox.cuh"
+
+namespace gpuinit {
+
+constexpr u64 COLUMN_KEYS = 1;  // third counter word of the column keys' blocks, 0 in those of fills
+
+// `bits` is the domain's size. The block's 32-bit words are the keys of the eight rounds.
+__device__ __forceinline__ u32 permute(const Block &keys, u32 x, int bits) {
+    const u32 mask = 0xffffffffu >> (32 - bits);
+    const int fold = (bits + 1) / 2;
+#pragma unroll
+    for (int round = 0; round < 8; ++round) {
+        u32 key;
+        keys.word(round, key);
+        x = (x * (key | 1) + (key >> (32 - bits))) & mask;
+        x ^= x >> fold;
+    }
+    return x;
+}
+
+__device__ __forceinline__ u32 rank(const Block &keys, u32 row, u64 rows, int bits) {
+    do row = permute(keys, row, bits);
+    while (row >= rows);
+    return row;
+}
+
+template <typename W>
+struct Sparse {
+    Normal<W> normal;
+    Stream stream;
+    u64 rows, columns, zeros;
+    int bits;
+
+    __device__ __forceinline__ W operator()(typename Real<W>::Word word, i64 element) const {
+        const u64 row = element / columns, column = element % columns;
+        if (row >= rows) return W(0);  // past the end of the last block
+        const Block keys = philox(stream.key, column + 1, stream.first, COLUMN_KEYS, 0);
+        return rank(keys, (u32)row, rows, bits) < zeros ? W(0) : normal(word, element);
+    }
+};
+
+}  // namespace gpuinit

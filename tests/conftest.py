@@ -1,0 +1,41 @@
+"""The `xp` fixture, which runs a test on NumPy and, where CuPy finds a device, on CuPy; and what tests share."""
+
+from __future__ import annotations
+
+import importlib
+
+import numpy as np
+import pytest
+
+
+def cupy_or_skip():
+    """CuPy, or the test is skipped with the reason."""
+    try:
+        cupy = importlib.import_module("cupy")
+    except ImportError:
+        pytest.skip("CuPy is not installed")
+    if not cupy.is_available():
+        pytest.skip("CuPy finds no CUDA device")
+    return cupy
+
+
+@pytest.fixture(params=["numpy", "cupy"])
+def xp(request):
+    """NumPy, then CuPy."""
+    return np if request.param == "numpy" else cupy_or_skip()
+
+
+@pytest.fixture
+def cupy():
+    return cupy_or_skip()
+
+
+@pytest.fixture
+def cudasim(cupy):
+    """The trace of an emulated device; only there are launches and copies seen."""
+    return pytest.importorskip("cudasim")
+
+
+def to_host(array) -> np.ndarray:
+    """The elements of a NumPy or CuPy array, in a NumPy array."""
+    return array.get() if hasattr(array, "get") else np.asarray(array)
