@@ -3,7 +3,6 @@
 The functions, names and defaults are those of `torch.nn.init`. `docs/values.md` defines every value they give.
 """
 
-from gpuinit.backends.host.threads import get_num_threads, set_num_threads
 from gpuinit.digest import CONTRACT_VERSION, digest
 from gpuinit.fans import Mode, NonLinearity, calculate_gain
 from gpuinit.fills import constant_, normal_, ones_, trunc_, trunc_normal_, uniform_, zeros_
@@ -18,6 +17,7 @@ from gpuinit.scaled import (
     xavier_uniform_,
 )
 from gpuinit.structured import dirac_, eye_, orthogonal_, sparse_
+from gpuinit.threads import get_num_threads, set_num_threads
 from gpuinit.warmup import warmup
 
 __version__ = "0.1.0"

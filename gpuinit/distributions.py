@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +68,7 @@ class Truncated:
         return 64 - self.width.bit_length()
 
 
-Distribution = Union[Point, Uniform, Normal, Truncated]
+Distribution = Point | Uniform | Normal | Truncated
 
 
 def working(dtype: np.dtype[Any]) -> np.dtype[Any]:

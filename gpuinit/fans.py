@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from enum import Enum
+from enum import StrEnum
 from numbers import Real
-from typing import Any, TypeVar, Union
+from typing import Any, TypeVar
 
 
-class Mode(str, Enum):
+class Mode(StrEnum):
     """Which fan a scaled initializer keeps the variance for; plain strings are accepted in its place."""
 
     FAN_IN = "fan_in"
@@ -16,7 +16,7 @@ class Mode(str, Enum):
     FAN_AVG = "fan_avg"
 
 
-class NonLinearity(str, Enum):
+class NonLinearity(StrEnum):
     """The layers and activations that `calculate_gain` knows; plain strings are accepted in their place."""
 
     LINEAR = "linear"
@@ -33,7 +33,7 @@ class NonLinearity(str, Enum):
     SELU = "selu"
 
 
-class Distribution(str, Enum):
+class Distribution(StrEnum):
     """The shapes that `variance_scaling_` draws from; "untruncated_normal" is JAX's name for "normal"."""
 
     TRUNCATED_NORMAL = "truncated_normal"
@@ -45,7 +45,7 @@ class Distribution(str, Enum):
 _DEFAULT_SLOPE = 0.01  # torch.nn.LeakyReLU's negative_slope
 _GAINS = {NonLinearity.TANH: 5 / 3, NonLinearity.RELU: math.sqrt(2), NonLinearity.SELU: 3 / 4}
 
-Choice = TypeVar("Choice", bound=Enum)
+Choice = TypeVar("Choice", bound=StrEnum)
 
 
 def choose(name: str, kinds: type[Choice], value: Any, *, without: tuple[Choice, ...] = ()) -> Choice:
@@ -58,12 +58,11 @@ def choose(name: str, kinds: type[Choice], value: Any, *, without: tuple[Choice,
     """
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, got {value!r} of type {type(value).__name__}")
-    text = value.value if isinstance(value, Enum) else value
     accepted = [kind for kind in kinds if kind not in without]
     for kind in accepted:
-        if kind.value == str(text).lower():
+        if kind == value.lower():
             return kind
-    raise ValueError(f"{name} must be one of {', '.join(kind.value for kind in accepted)}, got {name}={str(text)!r}")
+    raise ValueError(f"{name} must be one of {', '.join(accepted)}, got {name}={str(value)!r}")
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -75,7 +74,9 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
         If the shape has fewer than two axes.
     """
     if len(shape) < 2:
-        raise ValueError(f"fan_in and fan_out need at least 2 axes (out, in, ...), got shape {shape}; for a bias use uniform_ or zeros_")
+        raise ValueError(
+            f"fan_in and fan_out need at least 2 axes (out, in, ...), got shape {shape}; for a bias use uniform_ or zeros_"
+        )
     field = math.prod(shape[2:])
     return shape[1] * field, shape[0] * field
 
@@ -86,7 +87,7 @@ def fan(shape: tuple[int, ...], mode: Mode) -> float:
     return {Mode.FAN_IN: fan_in, Mode.FAN_OUT: fan_out, Mode.FAN_AVG: (fan_in + fan_out) / 2}[mode]
 
 
-def calculate_gain(nonlinearity: Union[str, NonLinearity], param: Union[float, None] = None) -> float:
+def calculate_gain(nonlinearity: str | NonLinearity, param: float | None = None) -> float:
     """The factor on the standard deviation that keeps a signal's variance through a nonlinearity.
 
     Parameters
@@ -122,4 +123,4 @@ def calculate_gain(nonlinearity: Union[str, NonLinearity], param: Union[float, N
     slope = _DEFAULT_SLOPE if param is None else param
     if isinstance(slope, bool) or not isinstance(slope, Real) or not math.isfinite(slope):
         raise ValueError(f"param, the slope of leaky_relu, must be a finite number, got param={param!r}")
-    return math.sqrt(2 / (1 + float(slope) ** 2))
+    return math.sqrt(2 / (1 + float(slope) * float(slope)))

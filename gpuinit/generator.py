@@ -6,7 +6,7 @@ import hashlib
 import threading
 import unicodedata
 from numbers import Integral
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -103,7 +103,7 @@ class Generator:
     def state(self, state: dict[str, Any]) -> None:
         self._start(*_restored(state))
 
-    def spawn(self, child: Union[int, str]) -> Any:
+    def spawn(self, child: int | str) -> Any:
         """Independent child generators, by number or by name; the parent's position stays as it is.
 
         Parameters
@@ -200,6 +200,8 @@ def _restored(state: Any) -> tuple[np.random.SeedSequence, int]:
         raise ValueError(f"state must be a dict with the keys {sorted(fields)}, got {state!r}")
     if state["version"] != STATE_VERSION:
         raise ValueError(f"state must be of version {STATE_VERSION}, got version={state['version']!r}")
+    if not isinstance(state["spawn_key"], (list, tuple)):
+        raise TypeError(f"spawn_key must be a list of ints, got spawn_key={state['spawn_key']!r}")
     sequence = np.random.SeedSequence(
         _integer("entropy", state["entropy"]),
         spawn_key=[_integer("spawn_key", word) for word in state["spawn_key"]],

@@ -55,4 +55,5 @@ TABLES = {
 def coefficients(dtype: np.dtype[Any]) -> np.ndarray:
     """The table as stored: one row a segment, lowest power first, z <= 0."""
     layout = TABLES[dtype]
-    return np.load(layout.path).astype(dtype, copy=False)
+    table: np.ndarray = np.load(layout.path).astype(dtype, copy=False)
+    return table

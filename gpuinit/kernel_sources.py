@@ -1,4 +1,4 @@
-"""The text of the CUDA headers in `kernels/`, which lies beside the package's modules once installed, at the top of a checkout."""
+"""The text of the CUDA headers in `kernels/`: beside the package's modules once installed, else at the top of a checkout."""
 
 from __future__ import annotations
 

@@ -8,7 +8,9 @@ from decimal import Context, Decimal, localcontext
 
 ONE = 2**64  # probability 1 in fixed point
 _DIGITS = Context(prec=110)
-_SQRT_2PI = Decimal("2.50662827463100050241576528481104525300698674060993831662992357634229365460784197494659583837805726611600997")
+_SQRT_2PI = Decimal(
+    "2.50662827463100050241576528481104525300698674060993831662992357634229365460784197494659583837805726611600997"
+)
 # Beyond this many std the tail is smaller than 2**-64 by a factor of 1e37: only that it is positive matters.
 _FAR = 16
 _FAR_TAIL = Decimal("1e-58")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any, Union
+from typing import Any
 
 from gpuinit import distributions
 from gpuinit.arguments import finite, finite_in, not_negative
@@ -50,7 +50,7 @@ def xavier_uniform_(x: Array, gain: float = 1.0, *, generator: RandomSource = No
     --------
     >>> import numpy as np, gpuinit as gi
     >>> gi.xavier_uniform_(np.empty((1, 3), np.float32), generator=42)
-    array([[-0.20325045,  0.47614366,  0.42323828]], dtype=float32)
+    array([[ 1.0415536, -1.0138986, -0.8802083]], dtype=float32)
     """
     to = target(x)
     return _scaled(x, to, Distribution.UNIFORM, _glorot_std(to, gain), generator)
@@ -75,8 +75,8 @@ def xavier_normal_(x: Array, gain: float = 1.0, *, generator: RandomSource = Non
 def kaiming_uniform_(
     x: Array,
     a: float = 0.0,
-    mode: Union[str, Mode] = "fan_in",
-    nonlinearity: Union[str, NonLinearity] = "leaky_relu",
+    mode: str | Mode = "fan_in",
+    nonlinearity: str | NonLinearity = "leaky_relu",
     *,
     generator: RandomSource = None,
 ) -> Array:
@@ -123,8 +123,8 @@ def kaiming_uniform_(
 def kaiming_normal_(
     x: Array,
     a: float = 0.0,
-    mode: Union[str, Mode] = "fan_in",
-    nonlinearity: Union[str, NonLinearity] = "leaky_relu",
+    mode: str | Mode = "fan_in",
+    nonlinearity: str | NonLinearity = "leaky_relu",
     *,
     generator: RandomSource = None,
 ) -> Array:
@@ -136,8 +136,8 @@ def kaiming_normal_(
     --------
     >>> import numpy as np, gpuinit as gi
     >>> w = gi.kaiming_normal_(np.empty((512, 256)), mode="fan_out", nonlinearity="relu", generator=42)
-    >>> round(float(w.std()), 3)  # sqrt(2 / 512) = 0.0625
-    0.062
+    >>> round(float(w.std()) * 512**0.5, 2)  # sqrt(2)
+    1.41
     """
     to = target(x)
     return _scaled(x, to, Distribution.NORMAL, _he_std(to, a, mode, nonlinearity), generator)
@@ -157,7 +157,8 @@ def lecun_uniform_(x: Array, *, generator: RandomSource = None) -> Array:
     >>> bool(abs(w).max() <= 0.1)
     True
     """
-    return variance_scaling_(x, 1.0, Mode.FAN_IN, Distribution.UNIFORM, generator=generator)
+    to = target(x)
+    return _scaled(x, to, Distribution.UNIFORM, _std(to, 1.0, Mode.FAN_IN), generator)
 
 
 def lecun_normal_(x: Array, *, generator: RandomSource = None) -> Array:
@@ -172,14 +173,15 @@ def lecun_normal_(x: Array, *, generator: RandomSource = None) -> Array:
     >>> round(float(w.std()), 3)  # 1 / sqrt(400)
     0.05
     """
-    return variance_scaling_(x, generator=generator)
+    to = target(x)
+    return _scaled(x, to, Distribution.TRUNCATED_NORMAL, _std(to, 1.0, Mode.FAN_IN), generator)
 
 
 def variance_scaling_(
     x: Array,
     scale: float = 1.0,
-    mode: Union[str, Mode] = "fan_in",
-    distribution: Union[str, Distribution] = "truncated_normal",
+    mode: str | Mode = "fan_in",
+    distribution: str | Distribution = "truncated_normal",
     *,
     generator: RandomSource = None,
 ) -> Array:
@@ -221,12 +223,8 @@ def variance_scaling_(
     0.01
     """
     to = target(x)
-    kind, fan_mode = choose("distribution", Distribution, distribution), choose("mode", Mode, mode)
-    factor = finite_in("scale", scale, working(to.dtype))
-    if factor <= 0:
-        raise ValueError(f"scale must be positive, got scale={factor}")
-    length = fan(to.shape, fan_mode)
-    return _scaled(x, to, kind, math.sqrt(factor / length) if length else 0.0, generator)
+    kind = choose("distribution", Distribution, distribution)
+    return _scaled(x, to, kind, _std(to, scale, mode), generator)
 
 
 def _scaled(x: Array, to: Target, kind: Distribution, std: float, generator: RandomSource) -> Array:
@@ -247,6 +245,14 @@ def _centred(to: Target, kind: Distribution, std: float) -> distributions.Distri
         uncut = std / STD_OF_TRUNCATED
         return distributions.truncated(to.dtype, 0.0, uncut, -2 * uncut, 2 * uncut)
     return distributions.normal(to.dtype, 0.0, std)
+
+
+def _std(to: Target, scale: Any, mode: Any) -> float:
+    factor = finite_in("scale", scale, working(to.dtype))
+    if factor <= 0:
+        raise ValueError(f"scale must be positive, got scale={factor}")
+    length = fan(to.shape, choose("mode", Mode, mode))
+    return math.sqrt(factor / length) if length else 0.0
 
 
 def _glorot_std(to: Target, gain: Any) -> float:

@@ -59,7 +59,8 @@ def cupy_module() -> Any:
     try:
         cupy = importlib.import_module("cupy")
     except ImportError as error:
-        raise RuntimeError(f"CuPy cannot be imported ({error}); install gpuinit[cuda12] or gpuinit[cuda13]") from error
+        reason = " ".join(str(error).split())  # CuPy's own text may be a banner of many lines
+        raise RuntimeError(f"CuPy cannot be imported ({reason}); install gpuinit[cuda12] or gpuinit[cuda13]") from error
     if not cupy.is_available():
         raise RuntimeError("CuPy finds no CUDA device that can be used")
     return cupy

@@ -90,19 +90,21 @@ _KERNELS = {
     ),
 }
 _OPTIONS = ("--fmad=false",)
+_WORKING = re.compile(r"\bW\b")
+_C_TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 
 
 @functools.cache
-def kernel(name: str, real: np.dtype[Any] = np.dtype(np.float32)) -> Any:
-    """The elementwise kernel `gpuinit_<name>` for a working precision W, which CuPy cannot find out from scalars."""
+def kernel(name: str, real: np.dtype[Any] | None = None) -> Any:
+    """The elementwise kernel `gpuinit_<name>`, if it has one for a working precision W, which CuPy cannot tell from scalars."""
     headers, parameters, output, body = _KERNELS[name]
-    c_type = "float" if real == np.float32 else "double"
+    working = f"typedef {_C_TYPES[real]} W;\n" if real else ""
     return cupy.ElementwiseKernel(
-        re.sub(r"\bW\b", real.name, parameters),
-        re.sub(r"\bW\b", real.name, output),
+        _WORKING.sub(str(real), parameters),
+        _WORKING.sub(str(real), output),
         body,
         f"gpuinit_{name}",
-        preamble=source(*headers) + f"typedef {c_type} W;\n",
+        preamble=source(*headers) + working,
         options=_OPTIONS,
         no_return=True,
     )

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from gpuinit.backends.host.threads import for_each
 from gpuinit.backends.host.transforms import TRANSFORMS
 from gpuinit.backends.host.words import words
 from gpuinit.distributions import Distribution, Point, working
 from gpuinit.generator import Stream
+from gpuinit.threads import for_each
 
 # Elements a piece: long enough that threads rarely meet at the interpreter's lock, short enough for the L2 cache.
 PIECE = 2**16

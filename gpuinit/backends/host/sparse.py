@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from gpuinit.backends.host.fill import fill
-from gpuinit.backends.host.threads import for_each
 from gpuinit.backends.host.words import philox_blocks
 from gpuinit.distributions import Distribution
 from gpuinit.generator import Stream
 from gpuinit.permutation import COLUMN_KEYS, ROUNDS, domain_bits, fold
+from gpuinit.threads import for_each
 
 PIECE = 2**16
 

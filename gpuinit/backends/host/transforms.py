@@ -96,11 +96,12 @@ def _multiply_high(words: np.ndarray, factor: np.uint64) -> np.ndarray:
     factor_low, factor_high = factor & mask, factor >> half
     middle = high * factor_low + (low * factor_low >> half)
     other = low * factor_high + (middle & mask)
-    return high * factor_high + (middle >> half) + (other >> half)
+    result: np.ndarray = high * factor_high + (middle >> half) + (other >> half)
+    return result
 
 
 def _inverse_cdf(words: np.ndarray, out: np.ndarray) -> None:
-    """out = Phi^-1((words | 1) * 2**-bits), where |z| ... overwrites the words."""
+    """Write Phi^-1 of each odd word `word | 1`, as a fraction of its range, to `out`; the words are overwritten."""
     layout = TABLES[out.dtype]
     words |= words.dtype.type(1)
     np.copyto(out, words.view(words.dtype.str.replace("u", "i")), casting="unsafe")

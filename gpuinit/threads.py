@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from gpuinit.arguments import positive_integer
@@ -73,27 +73,37 @@ def for_each(function: Callable[[Item], None], items: Iterable[Item], most: int)
         for item in items:
             function(item)
         return
-    remaining = iter(items)
     lock = threading.Lock()
+    remaining = iter(items)
 
     def work() -> None:
         while True:
             with lock:
-                try:
-                    item = next(remaining)
-                except StopIteration:
-                    return
-            function(item)
+                item = next(remaining, _NO_MORE)
+            if item is _NO_MORE:
+                return
+            function(item)  # type: ignore[arg-type]
 
-    futures = []
+    futures = _submit(work, helpers)
     try:
-        futures = [_shared_pool().submit(work) for _ in range(helpers)]
+        work()
+    finally:  # after an error too: nobody may go on writing to the array when the caller has it back
+        with lock:
+            remaining = iter(())
+        for future in futures:
+            if not future.cancel():
+                future.result()
+
+
+_NO_MORE = object()
+
+
+def _submit(work: Callable[[], None], helpers: int) -> list[Future[None]]:
+    try:
+        pool = _shared_pool()
+        return [pool.submit(work) for _ in range(helpers)]
     except RuntimeError:  # the interpreter is shutting down: the caller does it all
-        pass
-    work()
-    for future in futures:
-        if not future.cancel():
-            future.result()
+        return []
 
 
 def _shared_pool() -> ThreadPoolExecutor:

@@ -1,0 +1,65 @@
+"""The command line: `python -m gpuinit`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from gpuinit import __version__, demo, info
+from gpuinit.models import MODELS
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    arguments = _parser().parse_args(argv)
+    if arguments.command == "demo":
+        return demo.run(arguments.model, arguments.backend, arguments.seed)
+    if arguments.command == "selfcheck":
+        from gpuinit import selfcheck
+
+        return selfcheck.run()
+    return info.run()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m gpuinit",
+        description="Neural-network weight initializers that fill NumPy and CuPy arrays: one seed, the same bits everywhere.",
+        epilog="example: python -m gpuinit demo --model resnet50",
+    )
+    parser.add_argument("--version", action="version", version=f"gpuinit {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def add(name: str, description: str, example: str) -> argparse.ArgumentParser:
+        epilog = f"example: python -m gpuinit {example}"
+        return commands.add_parser(name, help=description, description=description, epilog=epilog)
+
+    shown = add(
+        "demo", "fill all parameters of a model, and show them, the speed and the digest", "demo --backend cupy --seed 42"
+    )
+    shown.add_argument("--model", choices=sorted(MODELS), default="gpt2", help="the model (default: %(default)s)")
+    shown.add_argument(
+        "--backend", choices=demo.BACKENDS, default="auto", help="auto is cupy where it finds a device (default: %(default)s)"
+    )
+    shown.add_argument("--seed", type=_seed, default=0, metavar="N", help="an integer >= 0 (default: %(default)s)")
+    add("selfcheck", "check that this machine computes the values that it should", "selfcheck")
+    add("info", "tell versions and devices, and what is missing", "info")
+    return parser
+
+
+def _seed(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"must be an integer >= 0, got {text!r}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has what it wants; the flush at exit must not fail as well
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)

@@ -1,0 +1,342 @@
+"""docs/values.md once more, element by element, slow and plain: what the library is held to.
+
+The functions have the library's names, and return an array instead of filling one. Nothing here imports `gpuinit`.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+import struct
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from statistics import NormalDist
+from typing import Any
+
+import mpmath
+import numpy as np
+
+WORKING = {"float16": np.float32, "float32": np.float32, "float64": np.float64}
+WORD_BITS = {np.float32: 32, np.float64: 64}
+MASK = 2**64 - 1
+
+
+# Stream, position, children
+
+
+def philox(key: tuple[int, int], counter: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    """Philox4x64-10."""
+    k0, k1 = key
+    c0, c1, c2, c3 = counter
+    for _ in range(10):
+        x, y = 0xD2E7470EE14C6C93 * c0, 0xCA5A826395121157 * c2
+        c0, c1, c2, c3 = (y >> 64) ^ c1 ^ k0, y & MASK, (x >> 64) ^ c3 ^ k1, x & MASK
+        k0, k1 = (k0 + 0x9E3779B97F4A7C15) & MASK, (k1 + 0xBB67AE8584CAA73B) & MASK
+    return c0, c1, c2, c3
+
+
+def words_of(block: tuple[int, ...], bits: int) -> list[int]:
+    """The 32- or 64-bit words of a block, the low half of each uint64 first."""
+    return list(block) if bits == 64 else [half for word in block for half in (word & 0xFFFFFFFF, word >> 32)]
+
+
+@dataclass
+class Generator:
+    seed: int
+    spawn_key: tuple[int, ...] = ()
+    position: int = 0
+    children: int = 0
+
+    @property
+    def key(self) -> tuple[int, int]:
+        k0, k1 = np.random.SeedSequence(self.seed, spawn_key=self.spawn_key).generate_state(2, np.uint64)
+        return int(k0), int(k1)
+
+    def words(self, count: int, bits: int) -> list[int]:
+        """The words of a fill of `count` elements; moves the position."""
+        first, blocks = self.position, -(-count * bits // 256)
+        if first + blocks >= 2**64:
+            raise OverflowError
+        self.position += blocks
+        key = self.key
+        return [word for b in range(first, first + blocks) for word in words_of(philox(key, (b + 1, 0, 0, 0)), bits)][:count]
+
+    def spawn(self, child: int | str) -> Any:
+        if isinstance(child, int):
+            first, self.children = self.children, self.children + child
+            return [Generator(self.seed, (*self.spawn_key, i)) for i in range(first, self.children)]
+        name = hashlib.sha256(unicodedata.normalize("NFC", child).encode()).digest()
+        return Generator(self.seed, (*self.spawn_key, 0x6E616D65, *struct.unpack("<4I", name[:16])))
+
+
+def fill(shape: tuple[int, ...], dtype: str, generator: Generator, value: Callable[[int], Any]) -> np.ndarray:
+    """An array of `value(word)`, a number in working precision, rounded to the dtype."""
+    words = generator.words(math.prod(shape), WORD_BITS[WORKING[dtype]])
+    # Overflow to infinity and underflow to zero are defined results.
+    with np.errstate(all="ignore"):
+        return np.array([np.dtype(dtype).type(value(word)) for word in words], dtype).reshape(shape)
+
+
+# Rounding
+
+
+def rounded(x: Fraction | int, digits: int) -> Fraction:
+    """x > 0 to the nearest number of so many binary digits, ties to even; no bound on the exponent."""
+    x = Fraction(x)
+    exponent = x.numerator.bit_length() - x.denominator.bit_length()
+    exponent -= Fraction(2) ** exponent > x
+    ulp = Fraction(2) ** (exponent - digits + 1)
+    return round(x / ulp) * ulp
+
+
+def nearest(x: float, dtype: Any) -> Any:
+    """RN(x) in the dtype; a zero is +0."""
+    with np.errstate(all="ignore"):
+        return np.dtype(dtype).type(np.float64(x)) + np.dtype(dtype).type(0)
+
+
+def at_least(x: float, dtype: str) -> np.floating:
+    """The smallest value of the dtype that is >= x; a zero is +0."""
+    with np.errstate(all="ignore"):
+        near = nearest(x, dtype)
+        return near if float(near) >= x else np.nextafter(near, near.dtype.type(np.inf)) + near.dtype.type(0)
+
+
+def at_most(x: float, dtype: str) -> np.floating:
+    """The largest value of the dtype that is <= x; a zero is +0."""
+    return 0 - at_least(-x, dtype)
+
+
+def below(x: float, dtype: str) -> np.floating:
+    """The largest value of the dtype that is < x."""
+    near = at_most(x, dtype)
+    with np.errstate(all="ignore"):
+        return near if float(near) < x else np.nextafter(near, near.dtype.type(-np.inf))
+
+
+# Inverse CDF
+
+
+def quantile(p: mpmath.mpf) -> mpmath.mpf:
+    """Phi^-1(p) to the precision of the context, from 16 digits by Newton's method."""
+    z = mpmath.mpf(NormalDist().inv_cdf(float(p)))
+    for _ in range(3):
+        z -= (mpmath.erfc(-z / mpmath.sqrt(2)) / 2 - p) / mpmath.npdf(z)
+    return z
+
+
+@functools.cache
+def row(r: int, work: type) -> tuple[Any, ...]:
+    """c_0 to c_d of one row of the table."""
+    s_bits, t_bits, degree = (5, 23, 2) if work is np.float32 else (6, 52, 5)
+    octave, m = divmod(r, 2**s_bits)
+    if octave == 63:
+        return (work(0),) * (degree + 1)
+    with mpmath.workdps(60):
+        h = mpmath.ldexp(1, octave - 64 - s_bits)
+        p0 = h * (2**s_bits + m)
+        nodes = [(1 - mpmath.cos((2 * k + 1) * mpmath.pi / (2 * degree + 2))) / 2 for k in range(degree + 1)]
+        vandermonde = mpmath.matrix([[s**j for j in range(degree + 1)] for s in nodes])
+        g = mpmath.lu_solve(vandermonde, mpmath.matrix([quantile(p0 + s * h) for s in nodes]))
+        exact = [Fraction(*mpmath.libmp.to_rational(mpmath.ldexp(g[j], j * (s_bits - t_bits))._mpf_)) for j in range(degree + 1)]
+    return tuple(work(float(rounded(abs(c), t_bits + 1))) * work(-1 if c < 0 else 1) for c in exact)
+
+
+def inverse_cdf(word: int, bits: int, work: type) -> Any:
+    """z of a word of so many bits."""
+    s_bits, t_bits = (5, 23) if work is np.float32 else (6, 52)
+    v = word | 1
+    v -= (v >> (bits - 1)) << bits
+    f = int(rounded(abs(v), t_bits + 1))
+    e = f.bit_length() - 1
+    # f has no more digits than fit, so the shift to the right drops zeros only.
+    m, t = divmod(((f << t_bits) >> e) - (1 << t_bits), 1 << (t_bits - s_bits))
+    coefficients = row((e + 64 - bits) * 2**s_bits + m, work)
+    total = coefficients[-1]
+    for c in reversed(coefficients[:-1]):
+        total = total * work(t) + c
+    return total if v > 0 else -total
+
+
+# Fills
+
+
+def uniform_(shape: tuple[int, ...], dtype: str, generator: Generator, a: float = 0.0, b: float = 1.0) -> np.ndarray:
+    work = WORKING[dtype]
+    shift, digits = (8, 24) if work is np.float32 else (11, 53)
+    if a == b:
+        return fill(shape, dtype, generator, lambda word: nearest(a, dtype))
+    low, scale = nearest(a, work), nearest(b, work) - nearest(a, work)
+    lo, hi = work(at_least(a, dtype)), work(below(b, dtype))
+    unit = work(2.0**-digits)
+    return fill(shape, dtype, generator, lambda word: min(max(work(word >> shift) * unit * scale + low, lo), hi))
+
+
+def normal_(shape: tuple[int, ...], dtype: str, generator: Generator, mean: float = 0.0, std: float = 1.0) -> np.ndarray:
+    work = WORKING[dtype]
+    mu, sigma = nearest(mean, work), nearest(std, work)
+    return fill(shape, dtype, generator, lambda word: inverse_cdf(word, WORD_BITS[work], work) * sigma + mu)
+
+
+def phi_parts(x: float) -> tuple[int, mpmath.mpf]:
+    """Whole and fractional part of Phi(x) 2^64.
+
+    The smaller tail is computed, and 400 digits resolve it, so that a whole number comes from 0 and the infinities only.
+    """
+    # Beyond 1e6 the tail counts for being positive only, and mpmath has no exponents for it at 1e300.
+    distance = mpmath.mpf(x if math.isinf(x) else min(abs(x), 1e6))
+    tail = mpmath.ldexp(mpmath.erfc(abs(distance) / mpmath.sqrt(2)), 63)
+    whole = int(mpmath.floor(tail))
+    if x <= 0:
+        return whole, tail - whole
+    return (2**64 - whole, mpmath.mpf(0)) if tail == whole else (2**64 - whole - 1, 1 - (tail - whole))
+
+
+@functools.cache
+def interval(alpha: float, beta: float) -> tuple[int, int]:
+    """L and D."""
+    with mpmath.workdps(400):
+        (low, low_part), (high, high_part) = phi_parts(alpha), phi_parts(beta)
+        return low, min(high - low - (high_part < low_part), 2**64 - 1)
+
+
+def trunc_normal_(
+    shape: tuple[int, ...], dtype: str, generator: Generator, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0
+) -> np.ndarray:
+    work = WORKING[dtype]
+    bits = WORD_BITS[work]
+    if a == b:
+        return fill(shape, dtype, generator, lambda word: nearest(a, dtype))
+    with np.errstate(all="ignore"):
+        alpha, beta = (float((np.float64(cut) - np.float64(mean)) / np.float64(std)) for cut in (a, b))
+    mu, sigma = nearest(mean, work), nearest(std, work)
+    if alpha > 0:
+        alpha, beta, sigma = -beta, -alpha, -sigma
+    low, width = interval(alpha, beta)
+    if width < 2**32:
+        raise ValueError
+    lo, hi = work(at_least(a, dtype)), work(at_most(b, dtype))
+    n = width.bit_length()
+
+    def value(word: int) -> Any:
+        step = ((word | 1) * (width >> (n - 32))) >> (64 - n) if bits == 32 else ((word | 1) * width) >> 64
+        return min(max(inverse_cdf(low + step, 64, work) * sigma + mu, lo), hi)
+
+    return fill(shape, dtype, generator, value)
+
+
+# Fills scaled by the fans
+
+
+def fans(shape: tuple[int, ...]) -> dict[str, float]:
+    """The fans of a weight of shape (outputs, inputs, *receptive field)."""
+    receptive = math.prod(shape[2:])
+    fan_in, fan_out = shape[1] * receptive, shape[0] * receptive
+    return {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
+
+
+def calculate_gain(nonlinearity: str, slope: float | None = None) -> float:
+    slope = 0.01 if slope is None else slope
+    gains = {"tanh": 5 / 3, "relu": math.sqrt(2), "leaky_relu": math.sqrt(2 / (1 + slope * slope)), "selu": 3 / 4}
+    return gains.get(nonlinearity, 1.0)
+
+
+def scaled(shape: tuple[int, ...], dtype: str, generator: Generator, std: float, distribution: str) -> np.ndarray:
+    if distribution == "normal":
+        return normal_(shape, dtype, generator, 0.0, std)
+    if distribution == "uniform":
+        bound = math.sqrt(3) * std
+        return uniform_(shape, dtype, generator, -bound, bound)
+    s = std / 0.87962566103423978
+    return trunc_normal_(shape, dtype, generator, 0.0, s, -2 * s, 2 * s)
+
+
+def xavier(distribution: str, shape: tuple[int, ...], dtype: str, generator: Generator, gain: float = 1.0) -> np.ndarray:
+    fan = fans(shape)
+    return scaled(shape, dtype, generator, gain * math.sqrt(2 / (fan["fan_in"] + fan["fan_out"])), distribution)
+
+
+def kaiming(
+    distribution: str,
+    shape: tuple[int, ...],
+    dtype: str,
+    generator: Generator,
+    a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+) -> np.ndarray:
+    return scaled(shape, dtype, generator, calculate_gain(nonlinearity, a) / math.sqrt(fans(shape)[mode]), distribution)
+
+
+def variance_scaling_(
+    shape: tuple[int, ...],
+    dtype: str,
+    generator: Generator,
+    scale: float = 1.0,
+    mode: str = "fan_in",
+    distribution: str = "truncated_normal",
+) -> np.ndarray:
+    return scaled(shape, dtype, generator, math.sqrt(scale / fans(shape)[mode]), distribution)
+
+
+xavier_normal_, xavier_uniform_ = functools.partial(xavier, "normal"), functools.partial(xavier, "uniform")
+kaiming_normal_, kaiming_uniform_ = functools.partial(kaiming, "normal"), functools.partial(kaiming, "uniform")
+lecun_normal_ = functools.partial(variance_scaling_, distribution="truncated_normal")
+lecun_uniform_ = functools.partial(variance_scaling_, distribution="uniform")
+
+
+# Sparse, orthogonal
+
+
+def ranks(key: tuple[int, int], position: int, column: int, rows: int) -> Iterator[int]:
+    """rank_c(r) of every row r."""
+    keys = words_of(philox(key, (column + 1, position, 1, 0)), 32)
+    n = max(5, (rows - 1).bit_length())
+    for r in range(rows):
+        y = r
+        while True:
+            for k in keys:
+                y = (y * (k | 1) + (k >> (32 - n))) % 2**n
+                y ^= y >> -(-n // 2)
+            if y < rows:
+                break
+        yield y
+
+
+def sparse_(shape: tuple[int, int], dtype: str, generator: Generator, sparsity: float, std: float = 0.01) -> np.ndarray:
+    position = generator.position
+    x = normal_(shape, dtype, generator, 0.0, std)
+    for c in range(shape[1]):
+        zero = [rank < math.ceil(sparsity * shape[0]) for rank in ranks(generator.key, position, c, shape[0])]
+        x[zero, c] = 0
+    return x
+
+
+def orthogonal_(shape: tuple[int, ...], dtype: str, generator: Generator, gain: float = 1.0) -> np.ndarray:
+    rows, columns = shape[0], math.prod(shape[1:])
+    count, length = min(rows, columns), max(rows, columns)
+    gaussian = normal_((count, length), "float64" if dtype == "float64" else "float32", generator).astype(np.longdouble)
+    q = np.eye(length, count, dtype=np.longdouble)
+    # The product from the right: the last reflection is applied first.
+    for j in reversed(range(count)):
+        x = gaussian[j, j:]
+        norm, sign = np.sqrt(x @ x), np.copysign(np.longdouble(1), x[0])
+        if len(x) == 1 or norm == 0:
+            q[:, j] *= sign
+            continue
+        v = x / (x[0] + sign * norm)
+        v[0] = 1
+        q[:, j] *= -sign
+        q[j:] -= np.outer((1 + abs(x[0]) / norm) * v, v @ q[j:])
+    return (gain * (q if rows >= columns else q.T)).reshape(shape).astype(dtype)
+
+
+def digest(arrays: Mapping[str, np.ndarray]) -> str:
+    sha = hashlib.sha256()
+    for name, x in arrays.items():
+        sha.update(f"{name}\n{x.dtype.name}\n{','.join(map(str, x.shape))}\n".encode())
+        sha.update(x.astype(x.dtype.newbyteorder("<")).tobytes())
+    return sha.hexdigest()

@@ -1,0 +1,231 @@
+"""The command line, and the two models that it fills."""
+
+from __future__ import annotations
+
+import re
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import gpuinit as gi
+from gpuinit import console, demo
+from gpuinit.__main__ import main
+from gpuinit.models import MODELS, gpt2, resnet50
+from tests.conftest import to_host
+
+RESNET50_DIGEST = "64eb8cc23a4d5f8bdf5a2483ebdeb4434d18d3138e1b739fba83ef3ab47ba916"
+LAST_LINE = (
+    r"resnet50 on {}: 25,557,032 parameters, 102\.2 MB in \d+\.\d{{3}} s, \d+\.\d\d GB/s, digest " + RESNET50_DIGEST + r"\Z"
+)
+
+
+def filled(xp):
+    root = gi.Generator(0)
+    return {p.name: p.fill(xp.empty(p.shape, np.float32), root.spawn(p.name)) for p in resnet50()}
+
+
+@pytest.fixture(params=[None, SimpleNamespace(is_available=lambda: False)], ids=["no CuPy", "no device"])
+def no_gpu(request, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", request.param)
+
+
+@pytest.fixture
+def no_rich(monkeypatch):
+    for name in {"rich", *(name for name in sys.modules if name.startswith("rich."))}:
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+@pytest.fixture
+def terminal(capsys, monkeypatch):
+    # On the class, because capsys has other streams in the test than in its fixtures.
+    monkeypatch.setattr(type(sys.stdout), "isatty", lambda self: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.mark.parametrize(("model", "count", "total"), [("gpt2", 148, 124_439_808), ("resnet50", 161, 25_557_032)])
+def test_number_of_parameters(model, count, total):
+    parameters = MODELS[model]()
+    assert len({p.name for p in parameters}) == len(parameters) == count
+    assert sum(p.size for p in parameters) == total
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "shape", "initializer"),
+    [
+        ("gpt2", "transformer.wte.weight", (50257, 768), "normal_(std=0.02)"),
+        ("gpt2", "transformer.wpe.weight", (1024, 768), "normal_(std=0.02)"),
+        ("gpt2", "transformer.h.0.ln_1.weight", (768,), "ones_()"),
+        ("gpt2", "transformer.h.5.attn.c_attn.weight", (768, 2304), "normal_(std=0.02)"),
+        ("gpt2", "transformer.h.11.mlp.c_proj.weight", (3072, 768), "normal_(std=0.02/sqrt(24))"),
+        ("gpt2", "transformer.h.11.mlp.c_fc.bias", (3072,), "zeros_()"),
+        ("gpt2", "transformer.ln_f.bias", (768,), "zeros_()"),
+        ("resnet50", "conv1.weight", (64, 3, 7, 7), 'kaiming_normal_(0, "fan_out", "relu")'),
+        ("resnet50", "layer1.0.downsample.0.weight", (256, 64, 1, 1), 'kaiming_normal_(0, "fan_out", "relu")'),
+        ("resnet50", "layer3.5.conv2.weight", (256, 256, 3, 3), 'kaiming_normal_(0, "fan_out", "relu")'),
+        ("resnet50", "layer4.0.downsample.1.bias", (2048,), "zeros_()"),
+        ("resnet50", "layer4.2.bn3.weight", (2048,), "ones_()"),
+        ("resnet50", "fc.weight", (1000, 2048), "kaiming_uniform_(a=sqrt(5))"),
+        ("resnet50", "fc.bias", (1000,), "uniform_(-1/sqrt(2048), 1/sqrt(2048))"),
+    ],
+)
+def test_parameter(model, name, shape, initializer):
+    (parameter,) = [p for p in MODELS[model]() if p.name == name]
+    assert (parameter.shape, parameter.initializer) == (shape, initializer)
+
+
+def test_order_of_parameters():
+    block = ["conv1.weight", "bn1.weight", "bn1.bias", "conv2.weight", "bn2.weight", "bn2.bias"]
+    block += ["conv3.weight", "bn3.weight", "bn3.bias", "downsample.0.weight", "downsample.1.weight", "downsample.1.bias"]
+    names = [p.name for p in resnet50()]
+    assert names[:16] == [
+        "conv1.weight",
+        "bn1.weight",
+        "bn1.bias",
+        *(f"layer1.0.{name}" for name in block),
+        "layer1.1.conv1.weight",
+    ]
+    assert [p.name for p in gpt2(n_layer=1)[:4]] == [
+        *("transformer.wte.weight", "transformer.wpe.weight"),
+        *("transformer.h.0.ln_1.weight", "transformer.h.0.ln_1.bias"),
+    ]
+
+
+def test_residual_weights_of_a_deeper_gpt2():
+    assert {p.std for p in gpt2(n_layer=50) if p.name.endswith("c_proj.weight")} == {0.002}
+
+
+def test_standard_deviations():
+    arrays = filled(np)
+    for p in resnet50():
+        # 5 sigma of a normal sample's std; that of a uniform one varies less.
+        assert abs(np.std(arrays[p.name], dtype=np.float64) - p.std) <= 5 * p.std / (2 * p.size) ** 0.5, p.name
+        assert np.mean(arrays[p.name]) == 1 or abs(np.mean(arrays[p.name])) <= 5 * p.std / p.size**0.5, p.name
+
+
+def test_measured_std(xp):
+    x = gi.normal_(xp.empty(2**19 + 3, np.float32), mean=0.5, generator=1)
+    assert demo.measured_std(x) == pytest.approx(np.std(to_host(x), dtype=np.float64), rel=1e-12)
+    assert demo.measured_std(gi.ones_(x)) == 0
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_values_with_any_number_of_threads(threads):
+    before = gi.get_num_threads()
+    gi.set_num_threads(threads)
+    try:
+        assert gi.digest(filled(np)) == RESNET50_DIGEST
+    finally:
+        gi.set_num_threads(before)
+
+
+def test_demo(xp, capsys):
+    assert main(["demo", "--model", "resnet50", "--backend", xp.__name__]) == 0
+    output, errors = capsys.readouterr()
+    lines = output.splitlines()
+    assert re.match(LAST_LINE.format(xp.__name__), lines[-1])
+    assert {p.name for p in resnet50()} <= {line.split(" ")[0] for line in lines}
+    assert max(map(len, lines[:-1])) <= 110
+    assert errors == ""
+
+
+def test_seed_changes_values(capsys):
+    assert main(["demo", "--model", "resnet50", "--backend", "numpy", "--seed", "1"]) == 0
+    assert RESNET50_DIGEST not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_demo_on_cupy_without_a_gpu(capsys):
+    assert main(["demo", "--model", "resnet50", "--backend", "cupy"]) == 1
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert re.fullmatch(r"gpuinit demo: CuPy .+\n", errors)
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_auto_without_a_gpu_is_numpy(capsys):
+    assert main(["demo", "--model", "resnet50"]) == 0
+    assert re.match(LAST_LINE.format("numpy"), capsys.readouterr().out.splitlines()[-1])
+
+
+def test_demo_with_too_little_memory(monkeypatch, capsys):
+    def fail(*_):
+        raise MemoryError("Unable to allocate\n1 GiB")
+
+    monkeypatch.setattr(np, "empty", fail)
+    assert main(["demo", "--backend", "numpy"]) == 1
+    assert capsys.readouterr().err == "gpuinit demo: Unable to allocate 1 GiB\n"
+
+
+@pytest.mark.usefixtures("terminal")
+def test_demo_in_a_terminal(capsys):
+    pytest.importorskip("rich")
+    assert main(["demo", "--model", "resnet50", "--backend", "numpy"]) == 0
+    output, errors = capsys.readouterr()
+    *table, last = re.sub(r"\x1b\[[0-9;]*m", "", output).splitlines()
+    assert re.match(LAST_LINE.format("numpy"), last)
+    assert {p.name for p in resnet50()} <= {line.split(" ")[0] for line in table}
+    assert max(map(len, table)) <= 80
+    assert all(label in errors for label in ("filling", "measuring", "digesting"))
+
+
+@pytest.mark.usefixtures("terminal", "no_rich")
+def test_demo_in_a_terminal_without_rich(capsys):
+    assert main(["demo", "--model", "resnet50", "--backend", "numpy"]) == 0
+    output, errors = capsys.readouterr()
+    assert "\x1b" not in output + errors
+    assert re.match(LAST_LINE.format("numpy"), output.splitlines()[-1])
+
+
+def test_plain_table(capsys):
+    console.table("Title", ["name", "value"], [["a", "1"], ["longer", "22"]], right=["value"])
+    assert capsys.readouterr().out.splitlines() == [
+        "Title",
+        "",
+        "name    value",
+        "------  -----",
+        "a           1",
+        "longer     22",
+        "",
+    ]
+
+
+@pytest.mark.usefixtures("terminal")
+def test_brackets_in_a_terminal(capsys):
+    console.table("[bold]", ["[what]"], [["gpuinit[cuda12]"]])
+    output = capsys.readouterr().out
+    assert all(text in output for text in ("[bold]", "[what]", "gpuinit[cuda12]"))
+
+
+def test_info(xp, capsys):
+    assert main(["info"]) == 0
+    output = capsys.readouterr().out
+    assert re.search(rf"^gpuinit +{re.escape(gi.__version__)}, contract {gi.CONTRACT_VERSION}$", output, re.MULTILINE)
+    assert re.search(rf"^NumPy +{re.escape(np.__version__)}$", output, re.MULTILINE)
+    if xp is not np:
+        assert re.search(rf"^CuPy +{re.escape(xp.__version__)}, cupy", output, re.MULTILINE)
+        assert re.search(r"^device 0 +.+, compute capability \d+\.\d, \d+\.\d GiB$", output, re.MULTILINE)
+
+
+@pytest.mark.usefixtures("no_gpu", "no_rich")
+def test_info_without_a_gpu(capsys):
+    assert main(["info"]) == 0
+    output = capsys.readouterr().out
+    assert 'missing CuPy: pip install "gpuinit[cuda12]"' in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("seed", ["-1", "1.5", "x", ""])
+def test_bad_seed(seed, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["demo", "--seed", seed])
+    assert f"argument --seed: must be an integer >= 0, got {seed!r}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["demo"], ["info"], ["selfcheck"]])
+def test_help_gives_an_example(arguments, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main([*arguments, "--help"])
+    assert "example: python -m gpuinit " in capsys.readouterr().out

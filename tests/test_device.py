@@ -1,0 +1,165 @@
+"""What fills ask of a device, from an emulated device's log: launches, copies, allocations, devices, streams."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import gpuinit as gi
+from tests.conftest import to_host
+
+DTYPES = ("float16", "float32", "float64")
+FILLS = [
+    ("uniform_", {}, "gpuinit_uniform"),
+    ("normal_", {}, "gpuinit_normal"),
+    ("trunc_normal_", {}, "gpuinit_truncated"),
+    ("xavier_uniform_", {}, "gpuinit_uniform"),
+    ("kaiming_normal_", {}, "gpuinit_normal"),
+    ("lecun_normal_", {}, "gpuinit_truncated"),
+    ("sparse_", {"sparsity": 0.3}, "gpuinit_sparse"),
+    ("eye_", {}, "gpuinit_eye"),
+    ("ones_", {}, "cupy_fill"),
+    ("zeros_", {}, None),
+    ("trunc_", {}, "cupy_trunc"),
+]
+RANDOM = ("uniform_", "normal_", "trunc_normal_", "xavier_uniform_", "kaiming_normal_", "lecun_normal_", "sparse_", "orthogonal_")
+
+
+def call(name, x, parameters):
+    generator = {"generator": gi.Generator(7)} if name in RANDOM else {}
+    return getattr(gi, name)(x, **parameters, **generator)
+
+
+def traced(cudasim, name, x, parameters):
+    """The events of a fill whose kernel and table are there already."""
+    call(name, x, parameters)
+    with cudasim.trace() as events:
+        call(name, x, parameters)
+    return events
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("name", "parameters", "kernel"), FILLS)
+def test_one_launch_and_nothing_else(cupy, cudasim, name, parameters, kernel, dtype):
+    events = traced(cudasim, name, cupy.empty((33, 17), dtype), parameters)
+    assert events.counts() == ({"launch": 1} if kernel else {"memset": 1})
+    assert all(name.startswith(kernel) for name in events.launches())
+    strided = cupy.empty((17, 66), dtype).T[::2]
+    assert traced(cudasim, name, strided, parameters).counts() == {"launch": 1}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_dirac_is_one_launch(cupy, cudasim, dtype):
+    events = traced(cudasim, "dirac_", cupy.empty((4, 2, 3, 3), dtype), {"groups": 2})
+    assert events.counts() == {"launch": 1}
+    assert events.launches() == ["gpuinit_dirac"]
+
+
+@pytest.mark.parametrize("name", [name for name, _, _ in FILLS] + ["orthogonal_"])
+def test_an_empty_array_costs_nothing(cupy, cudasim, name):
+    parameters = {"sparsity": 0.3} if name == "sparse_" else {}
+    x = cupy.empty((0, 3), np.float32)
+    fans = name in ("xavier_uniform_", "kaiming_normal_", "lecun_normal_")
+    with cudasim.trace() as events:
+        if fans:
+            with pytest.warns(UserWarning, match="no-op"):
+                call(name, x, parameters)
+        else:
+            call(name, x, parameters)
+    assert not events
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(9, 5), (5, 9), (6, 6), (1, 1)])
+def test_orthogonal_copies_nothing_and_never_waits(cupy, cudasim, shape, dtype):
+    events = traced(cudasim, "orthogonal_", cupy.empty(shape, dtype), {"gain": 2.0})
+    assert not events.of("memcpy")
+    assert not events.of("sync")
+    calls = [event["call"] for event in events.of("library")]
+    assert len(calls) == 1
+    assert calls[0].lower().endswith("orgqr")
+
+
+def test_a_block_of_32_bytes_is_one_thread(cupy, cudasim):
+    for dtype, per_thread in (("float32", 8), ("float64", 4), ("float16", 8)):
+        (launch,) = traced(cudasim, "uniform_", cupy.empty(1024 * per_thread, dtype), {}).of("launch")
+        threads = int(launch["grid"].split(",")[0]) * int(launch["block"].split(",")[0])
+        assert threads == 1024
+
+
+def test_the_launch_goes_to_the_current_stream(cupy, cudasim):
+    x = cupy.empty(100, np.float32)
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        (launch,) = traced(cudasim, "normal_", x, {}).of("launch")
+    assert int(launch["stream"], 0) == stream.ptr
+
+
+@pytest.mark.parametrize(
+    "name", ["uniform_", "normal_", "trunc_normal_", "sparse_", "orthogonal_", "eye_", "ones_", "zeros_", "trunc_"]
+)
+def test_an_array_is_filled_on_its_own_device(cupy, name):
+    if cupy.cuda.runtime.getDeviceCount() < 2:
+        pytest.skip("one CUDA device only")
+    parameters = {"sparsity": 0.3} if name == "sparse_" else {}
+    expected = call(name, np.ones((30, 20), np.float32), parameters)
+    for current in (0, 1):
+        with cupy.cuda.Device(1 - current):
+            x = cupy.ones((30, 20), np.float32)
+            strided = cupy.ones((20, 60), np.float32).T[::2]
+        with cupy.cuda.Device(current):
+            call(name, x, parameters)
+            call(name, strided, parameters)
+            assert cupy.cuda.Device().id == current
+        with cupy.cuda.Device(1 - current):
+            for filled in (x, strided):
+                np.testing.assert_allclose(to_host(filled), expected, rtol=0, atol=2e-6 if name == "orthogonal_" else 0)
+
+
+def test_warmup_leaves_nothing_to_compile(cupy, cudasim):
+    gi.warmup(DTYPES)
+    with cudasim.trace() as events:
+        for dtype in DTYPES:
+            for name, parameters, _ in FILLS[:8]:
+                call(name, cupy.empty((20, 30), dtype), parameters)
+    assert not events.of("module")
+    assert not events.of("memcpy")
+
+
+# The kernels' own fill(), on an array that keeps only a window of the elements that it is given.
+FAR_KERNEL = """
+struct Far {
+    static constexpr bool c_contiguous = false;
+    unsigned int *window;
+    long long first, length;
+    unsigned int spare;
+    __device__ long long size() const { return length; }
+    __device__ unsigned int &operator[](long long i) { return i < first ? spare : window[i - first]; }
+};
+extern "C" __global__ void gpuinit_far(unsigned int *window, long long first, long long length,
+                                       unsigned long long low, unsigned long long high, unsigned long long position) {
+    Far x{window, first, length, 0};
+    const long long i = first / 8 + threadIdx.x;
+    gpuinit::fill<float>(x, i, gpuinit::Stream{{low, high}, position}, gpuinit::Uniform<float>{1.0f, 0.0f, 0.0f, 1.0f});
+}
+"""
+
+
+@pytest.mark.parametrize("first", [2**31, 2**32, 2**35 + 8, 2**62])
+def test_indices_beyond_32_bits(cupy, first):
+    """Elements `first` to `first + 20` of a longer array, against NumPy's Philox advanced to the place."""
+    from gpuinit.kernel_sources import source
+
+    code = "#include <cupy/complex.cuh>\n#include <cupy/carray.cuh>\n" + source("fill.cuh", "uniform.cuh") + FAR_KERNEL
+    kernel = cupy.RawModule(code=code, options=("--std=c++17",)).get_function("gpuinit_far")
+    window = cupy.zeros(24, np.uint32)
+    stream = gi.Generator(42).reserve(0)
+    kernel(
+        (1,),
+        (3,),
+        (window, np.int64(first), np.int64(first + 20), np.uint64(stream.key[0]), np.uint64(stream.key[1]), np.uint64(0)),
+    )
+    bits = np.random.Philox(42)
+    bits.advance(first // 8)
+    expected = np.random.Generator(bits).random(20, np.float32)
+    np.testing.assert_array_equal(to_host(window).view(np.float32), np.append(expected, np.zeros(4, np.float32)))

@@ -1,0 +1,119 @@
+"""The kernels as the compiler sees them, for every architecture that NVRTC knows: no device is needed for that, CuPy is."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from gpuinit import kernel_sources
+from gpuinit.backends import host
+from tests.conftest import cupy_or_skip
+
+KERNEL = re.compile(r"void (gpuinit_\w+)\(")
+
+
+# Compiles with an empty kernel cache, and prints the source and the options of each program.
+RECORD = """
+import json
+import cupy
+from cupy.cuda import compiler
+import gpuinit
+
+found = []
+compile_program = compiler._NVRTCProgram.compile
+
+def record(self, options=(), log_stream=None):
+    found.append((self.src, options))
+    return compile_program(self, options, log_stream)
+
+compiler._NVRTCProgram.compile = record
+dtypes = ("float16", "float32", "float64")
+gpuinit.warmup(dtypes)
+for dtype in dtypes:
+    for fill in (gpuinit.uniform_, gpuinit.normal_, gpuinit.trunc_normal_):
+        fill(cupy.empty((6, 6), dtype)[::2, ::2], generator=0)
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    """Source and options of every gpuinit kernel that CuPy compiles for a warm-up and for strided arrays."""
+    cupy_or_skip()
+    environment = {**os.environ, "CUPY_CACHE_DIR": str(tmp_path_factory.mktemp("kernels"))}
+    run = subprocess.run([sys.executable, "-c", RECORD], check=True, env=environment, stdout=subprocess.PIPE)
+    return [(source, options) for source, options in json.loads(run.stdout) if KERNEL.search(source)]
+
+
+def compiled(source, options, architecture):
+    """PTX and the log of ptxas for one architecture."""
+    from cupy_backends.cuda.libs import nvrtc
+
+    program = nvrtc.createProgram(source, "kernel.cu", (), ())
+    try:
+        kept = [option for option in options if not option.startswith("-arch")]
+        nvrtc.compileProgram(program, [*kept, f"-arch=sm_{architecture}", "--ptxas-options=-v"])
+        ptx, log = nvrtc.getPTX(program), nvrtc.getProgramLog(program)
+    finally:
+        nvrtc.destroyProgram(program)
+    return (ptx.decode() if isinstance(ptx, bytes) else ptx), log
+
+
+def test_every_kernel_was_found(programs):
+    names = {KERNEL.search(source)[1] for source, _ in programs}
+    fills = {"gpuinit_uniform", "gpuinit_normal", "gpuinit_truncated", "gpuinit_sparse", "gpuinit_eye", "gpuinit_dirac"}
+    assert names == fills | {"gpuinit_upper", "gpuinit_squares", "gpuinit_reflectors", "gpuinit_orthogonal"}
+
+
+FORBIDDEN = {
+    "an approximate instruction": r"\.approx|\.full",
+    "a flush of subnormals": r"\.ftz",
+    "a fused multiply-add": r"\bfma\.",
+    "an operation that may be fused": r"\b(add|sub|mul)\.f(16|32|64)\b",
+    "local memory": r"\.local",
+}
+
+
+@pytest.mark.slow
+def test_every_architecture_compiles_exactly(programs):
+    """No approximate instruction, none that flushes subnormals, no fused or fusible multiply-add, no spill."""
+    from cupy_backends.cuda.libs import nvrtc
+
+    for source, options in programs:
+        name = KERNEL.search(source)[1]
+        for architecture in nvrtc.getSupportedArchs():
+            ptx, log = compiled(source, options, architecture)
+            found = [what for what, pattern in FORBIDDEN.items() if re.search(pattern, ptx)]
+            assert not found, (name, architecture)
+            assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in log, (name, architecture, log)
+
+
+def test_the_emulated_device_found_nothing_inexact(programs, tmp_path):
+    """A fresh process fills with every kernel; its log has no approximate or fused instruction of ours."""
+    pytest.importorskip("cudasim")
+    log = tmp_path / "trace"
+    code = "import gpuinit; gpuinit.warmup(('float16', 'float32', 'float64'))"
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "CUDASIM_TRACE": str(log)})
+    lines = log.read_text().splitlines()
+    assert any(line.startswith("launch name=gpuinit_normal") for line in lines)
+    suspicious = [line for line in lines if re.match(r"(approx|contracted|contractable|unspecified|fault) kernel=gpuinit_", line)]
+    assert not suspicious
+
+
+def test_a_header_brings_what_it_includes_once():
+    for header in kernel_sources.folder().glob("*.cuh"):
+        text = kernel_sources.source("ieee.cuh", header.name)
+        assert "#include" not in text
+        assert text.count("using u32 = unsigned int;") == 1
+
+
+def test_backends_offer_the_same_primitives():
+    pytest.importorskip("cupy")
+    from gpuinit.backends import cuda
+
+    assert cuda.__all__ == host.__all__

@@ -1,0 +1,73 @@
+"""The package itself: its public names, what importing costs, and that the headers and data come along."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from importlib import metadata
+
+import numpy as np
+import pytest
+
+import gpuinit as gi
+from gpuinit import kernel_sources
+
+INITIALIZERS = [name for name in gi.__all__ if name.endswith("_")]
+
+
+def run(code):
+    return subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, capture_output=True, text=True).stdout
+
+
+def test_all_is_sorted_and_true():
+    assert gi.__all__ == sorted(gi.__all__)
+    public = {name for name, value in vars(gi).items() if not name.startswith("_") and not inspect.ismodule(value)}
+    assert public == set(gi.__all__)
+
+
+def test_importing_brings_neither_cupy_nor_torch():
+    loaded = run("import sys, gpuinit; print(*sorted(sys.modules))").split()
+    assert not {"cupy", "torch", "rich", "scipy", "mpmath"} & set(loaded)
+
+
+def test_importing_is_quick():
+    """Less than 50 ms beyond NumPy's own import: the best of five, since a busy machine only adds."""
+    code = "import time, numpy; t = time.perf_counter(); import gpuinit; print(time.perf_counter() - t)"
+    assert min(float(run(code)) for _ in range(5)) < 0.05
+
+
+def test_headers_are_found():
+    names = {path.name for path in kernel_sources.folder().glob("*.cuh")}
+    assert {"ieee.cuh", "philox.cuh", "uniform.cuh", "normal.cuh", "sparse.cuh", "orthogonal.cuh"} <= names
+    for name in names:
+        assert "namespace gpuinit" in kernel_sources.source(name)
+
+
+def test_the_version_is_the_installed_one():
+    try:
+        installed = metadata.version("gpuinit")
+    except metadata.PackageNotFoundError:
+        pytest.skip("run from a bare checkout")
+    assert installed == gi.__version__
+
+
+@pytest.mark.parametrize("name", [*INITIALIZERS, "Generator", "calculate_gain", "digest", "manual_seed", "warmup"])
+def test_public_docstrings_have_an_example(name):
+    assert ">>> " in getattr(gi, name).__doc__
+
+
+@pytest.mark.parametrize("name", INITIALIZERS)
+def test_the_array_is_first_and_the_generator_by_keyword(name):
+    parameters = list(inspect.signature(getattr(gi, name)).parameters.values())
+    assert parameters[0].name == "x"
+    if "generator" in (parameter.name for parameter in parameters):
+        assert parameters[-1].kind is inspect.Parameter.KEYWORD_ONLY
+        assert parameters[-1].default is None
+
+
+@pytest.mark.parametrize("name", INITIALIZERS)
+def test_every_initializer_returns_its_array(xp, name):
+    x = xp.ones((3, 3, 3) if name == "dirac_" else (3, 3), np.float32)
+    parameters = {"constant_": {"val": 2}, "sparse_": {"sparsity": 0.5}}.get(name, {})
+    assert getattr(gi, name)(x, **parameters) is x

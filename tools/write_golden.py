@@ -1,0 +1,98 @@
+"""Write `gpuinit/data/golden.json` from NumPy fills. Only a new version of the contract on values changes it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+import numpy as np
+
+from gpuinit import CONTRACT_VERSION, Generator, digest
+from gpuinit.golden import PATH, fill, normals_of
+
+DTYPES = ("float16", "float32", "float64")
+SHAPES = ([], [9], [3, 5], [2, 3, 4, 5])
+MATRICES = ([4, 9], [33, 7])
+FILLS: dict[str, tuple[Any, list[dict[str, Any]]]] = {
+    "uniform_": (SHAPES + ([257, 401],), [{}, {"a": -0.1, "b": 0.1}, {"a": 3.0, "b": 1000.0}, {"a": 0.5, "b": 0.5}]),
+    "normal_": (SHAPES + ([257, 401],), [{}, {"mean": 0.5, "std": 0.02}, {"std": 1e-5}, {"std": 0.0}]),
+    "trunc_normal_": (
+        SHAPES + ([257, 401],),
+        [
+            {},
+            {"std": 0.02, "a": -0.04, "b": 0.04},
+            {"a": 3.0, "b": 4.0},
+            {"a": -9.0, "b": -3.0},
+            {"a": 5.0, "b": "inf"},
+            {"mean": 2.0, "a": "-inf", "b": 1.0},
+        ],
+    ),
+    "xavier_uniform_": (MATRICES, [{}, {"gain": 5 / 3}]),
+    "xavier_normal_": (MATRICES, [{}, {"gain": 0.0}]),
+    "kaiming_uniform_": (MATRICES, [{}, {"a": 0.2, "mode": "fan_out"}]),
+    "kaiming_normal_": (MATRICES, [{}, {"nonlinearity": "selu"}]),
+    "lecun_uniform_": (MATRICES, [{}]),
+    "lecun_normal_": (MATRICES, [{}]),
+    "variance_scaling_": (
+        MATRICES,
+        [{"scale": 2.0, "mode": "fan_avg", "distribution": kind} for kind in ("truncated_normal", "normal", "uniform")],
+    ),
+    "sparse_": (
+        (*MATRICES, [300, 5], [1, 3]),
+        [{"sparsity": 0.0}, {"sparsity": 0.1}, {"sparsity": 0.5, "std": 1.0}, {"sparsity": 1.0}],
+    ),
+}
+TOLERANCES = {"float16": 1e-3, "float32": 1e-6, "float64": 1e-14}
+
+
+def cases() -> list[dict[str, Any]]:
+    """Every function with its dtypes, shapes and parameters, at places all over the stream."""
+    places = itertools.cycle([(42, 0), (2**100 + 7, 5), (0, 2**40 + 3), (12345, 2**63)])
+    return [
+        {"function": name, "parameters": parameters, "dtype": dtype, "shape": shape, "seed": seed, "position": position}
+        for name, (shapes, settings) in FILLS.items()
+        for (dtype, shape, parameters), (seed, position) in zip(itertools.product(DTYPES, shapes, settings), places)
+    ]
+
+
+def orthogonal_cases() -> list[dict[str, Any]]:
+    found = []
+    for dtype, shape, gain in itertools.product(DTYPES, ([4, 4], [5, 3], [3, 5], [1, 1]), (1.0, -2.5)):
+        case = {
+            "function": "orthogonal_",
+            "parameters": {"gain": gain},
+            "dtype": dtype,
+            "shape": shape,
+            "seed": 42,
+            "position": 3,
+        }
+        q = fill(case, np).tolist()
+        found.append({**case, "digest": digest({"x": normals_of(case, np)}), "tolerance": abs(gain) * TOLERANCES[dtype], "q": q})
+    return found
+
+
+def children() -> list[dict[str, Any]]:
+    chosen: list[dict[str, Any]] = [{"seed": 42, "number": n} for n in (0, 1, 9)]
+    chosen += [{"seed": seed, "name": name} for seed in (42, 2**100 + 7) for name in ("encoder.weight", "", "\u00e9", "e\u0301")]
+    for case in chosen:
+        parent = Generator(case["seed"])
+        child = parent.spawn(case["name"]) if "name" in case else parent.spawn(case["number"] + 1)[-1]
+        case["key"] = [str(word) for word in child.reserve(0).key]  # text: JSON readers round large numbers
+    return chosen
+
+
+def main() -> None:
+    content = {
+        "version": CONTRACT_VERSION,
+        "fills": [{**case, "digest": digest({"x": fill(case, np)})} for case in cases()],
+        "orthogonal": orthogonal_cases(),
+        "children": children(),
+    }
+    lists = ((key, ",\n".join(json.dumps(case) for case in rows)) for key, rows in content.items() if key != "version")
+    body = ",\n".join(f'"{key}": [\n{rows}\n]' for key, rows in lists)
+    PATH.write_text(f'{{\n"version": {CONTRACT_VERSION},\n{body}\n}}\n', "utf-8")
+
+
+if __name__ == "__main__":
+    main()
