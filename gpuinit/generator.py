@@ -147,9 +147,12 @@ class Generator:
 
         Raises
         ------
+        ValueError
+            If `blocks` is negative.
         OverflowError
             If the stream has not so many blocks left.
         """
+        _integer("blocks", blocks)
         with self._lock:
             start = self._position
             if start + blocks >= END_OF_STREAM:

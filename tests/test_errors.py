@@ -463,7 +463,7 @@ NO_STATES = [
     (STATE | {"entropy": "5"}, TypeError, "entropy must be an int, got '5'"),
     (STATE | {"spawn_key": [-1]}, ValueError, "spawn_key must not be negative, got spawn_key=-1"),
     (STATE | {"spawn_key": [0.5]}, TypeError, r"spawn_key must be an int, got 0\.5"),
-    (STATE | {"spawn_key": "ab"}, TypeError, "spawn_key must be an int, got 'a'"),
+    (STATE | {"spawn_key": "ab"}, TypeError, "spawn_key must be a list of ints, got spawn_key='ab'"),
     (STATE | {"spawn_key": 3}, TypeError, "spawn_key .*3"),
     (STATE | {"position": -1}, ValueError, "position must not be negative, got position=-1"),
     (STATE | {"position": 2**64}, ValueError, rf"position must be below 2\*\*64, got position={2**64}"),

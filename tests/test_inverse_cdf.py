@@ -93,10 +93,21 @@ def test_cdf_to_fifty_digits(x):
 
 @pytest.mark.parametrize(
     ("alpha", "beta"),
-    [(-2.0, 2.0), (-np.inf, 0.0), (-np.inf, np.inf), (-6.3, -6.2), (-50.0, -1.0), (-17.0, 17.0), (-0.1, 1e-300)],
+    [
+        (-2.0, 2.0),
+        (-np.inf, 0.0),
+        (-np.inf, np.inf),
+        (-6.3, -6.2),
+        (-50.0, -1.0),
+        (-17.0, 17.0),
+        (-0.1, 1e-300),
+        (-1e-300, 1.0),
+        (-np.inf, -1e-300),
+        (-1.0, -5e-324),
+    ],
 )
 def test_interval_is_rounded_down(alpha, beta):
-    with mpmath.workdps(80):
+    with mpmath.workdps(400):
         low, high = mpmath.ncdf(alpha), mpmath.ncdf(beta)
         expected = int(mpmath.floor(low * 2**64)), min(int(mpmath.floor((high - low) * 2**64)), 2**64 - 1)
     assert interval(alpha, beta) == expected
