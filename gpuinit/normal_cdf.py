@@ -11,8 +11,8 @@ _DIGITS = Context(prec=110)
 _SQRT_2PI = Decimal(
     "2.50662827463100050241576528481104525300698674060993831662992357634229365460784197494659583837805726611600997"
 )
-# Beyond 16 std the tail is smaller than 2**-64 by a factor of 1e37, and nearer to the mean than 1e-40 std Phi is 1/2 to 40 digits: of
-# Phi * 2**64, rounded down, only the side matters then.
+# Beyond 16 std the tail is smaller than 2**-64 by a factor of 1e37, and within 1e-40 std of the mean Phi is 1/2 to 40 digits:
+# of Phi * 2**64, rounded down, only the side matters then.
 _FAR = 16
 _FAR_TAIL = Decimal("1e-58")
 _NEAR = 1e-40

@@ -18,7 +18,7 @@ FILLS = [
     ("lecun_normal_", {}, "gpuinit_truncated"),
     ("sparse_", {"sparsity": 0.3}, "gpuinit_sparse"),
     ("eye_", {}, "gpuinit_eye"),
-    ("ones_", {}, "cupy_fill"),
+    ("ones_", {}, "gpuinit_constant"),
     ("zeros_", {}, None),
     ("trunc_", {}, "cupy_trunc"),
 ]

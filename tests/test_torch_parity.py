@@ -19,7 +19,7 @@ torch = pytest.importorskip("torch")
 NAN, INF = float("nan"), float("inf")
 GAINS = [member.value for member in gi.NonLinearity]
 FUNCTIONS = sorted(
-    name for name in dir(torch.nn.init) if name.endswith("_") and not name.startswith("_") or name == "calculate_gain"
+    name for name in dir(torch.nn.init) if (name.endswith("_") and not name.startswith("_")) or name == "calculate_gain"
 )
 WEIGHTS = [(30, 50), (50, 30), (1, 7), (7, 1), (16, 8, 3), (16, 8, 5, 3), (4, 6, 2, 3, 5), (2, 3, 1, 1, 1, 2), (256, 256)]
 

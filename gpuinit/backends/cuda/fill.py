@@ -39,7 +39,10 @@ def sparse(x: Any, zeros: int, values: Normal, stream: Stream) -> None:
 def constant(x: Any, value: Any) -> None:
     """Write `value` to each element."""
     with x.device:
-        x.fill(value)
+        if any(value.tobytes()):
+            kernel("constant")(value, x)
+        else:  # a memset; CuPy's `fill` takes -0 for one too
+            x.fill(0)
 
 
 def eye(x: Any) -> None:

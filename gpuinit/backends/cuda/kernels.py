@@ -53,6 +53,7 @@ _KERNELS = {
         "raw W table, W mean, W std, uint64 rows, uint64 columns, uint64 zeros, int32 bits",
         "Sparse<W>{{&table[0], mean, std}, stream, rows, columns, zeros, bits}",
     ),
+    "constant": Declaration((), "T value", "T x", "x = value"),
     "eye": Declaration(
         ("identity.cuh",),
         "uint64 columns",
