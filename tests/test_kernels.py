@@ -66,7 +66,15 @@ def compiled(source, options, architecture):
 
 def test_every_kernel_was_found(programs):
     names = {KERNEL.search(source)[1] for source, _ in programs}
-    fills = {"gpuinit_uniform", "gpuinit_normal", "gpuinit_truncated", "gpuinit_sparse", "gpuinit_constant", "gpuinit_eye", "gpuinit_dirac"}
+    fills = {
+        "gpuinit_uniform",
+        "gpuinit_normal",
+        "gpuinit_truncated",
+        "gpuinit_sparse",
+        "gpuinit_constant",
+        "gpuinit_eye",
+        "gpuinit_dirac",
+    }
     assert names == fills | {"gpuinit_upper", "gpuinit_squares", "gpuinit_reflectors", "gpuinit_orthogonal"}
 
 
