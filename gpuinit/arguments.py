@@ -53,12 +53,13 @@ def fraction(name: str, value: Any) -> float:
     return number
 
 
-def positive_integer(name: str, value: Any) -> int:
-    """`value` as an int >= 1."""
+def integer(name: str, value: Any, least: int = 0) -> int:
+    """`value` as an int that is at least `least`; a bool is none."""
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise TypeError(f"{name} must be an int, got {value!r} of type {type(value).__name__}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {name}={value}")
+    if value < least:
+        accepted = f"be at least {least}" if least else "not be negative"
+        raise ValueError(f"{name} must {accepted}, got {name}={value}")
     return int(value)
 
 

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gpuinit.arguments import integer
+
 # Marks the spawn keys of named children, so that none is ever that of a numbered one: "name" in ASCII.
 NAME_TAG = 0x6E616D65
 STATE_VERSION = 1
@@ -135,7 +137,7 @@ class Generator:
             sequence = self._sequence
             key = (*sequence.spawn_key, *_name_key(child))
             return _from_sequence(np.random.SeedSequence(sequence.entropy, spawn_key=key))
-        count = _integer("child", child)
+        count = integer("child", child)
         with self._lock:
             if self._sequence.n_children_spawned + count > NAME_TAG:
                 raise ValueError(f"a generator has at most {NAME_TAG} numbered children, got child={count}")
@@ -152,7 +154,7 @@ class Generator:
         OverflowError
             If the stream has not so many blocks left.
         """
-        _integer("blocks", blocks)
+        integer("blocks", blocks)
         with self._lock:
             start = self._position
             if start + blocks >= END_OF_STREAM:
@@ -179,16 +181,8 @@ def _from_sequence(sequence: np.random.SeedSequence) -> Generator:
     return generator
 
 
-def _integer(name: str, value: Any) -> int:
-    if not isinstance(value, Integral) or isinstance(value, bool):
-        raise TypeError(f"{name} must be an int, got {value!r} of type {type(value).__name__}")
-    if value < 0:
-        raise ValueError(f"{name} must not be negative, got {name}={value}")
-    return int(value)
-
-
 def _seed(seed: int | None) -> int | None:
-    return None if seed is None else _integer("seed", seed)
+    return None if seed is None else integer("seed", seed)
 
 
 def _name_key(name: str) -> tuple[int, ...]:
@@ -206,11 +200,11 @@ def _restored(state: Any) -> tuple[np.random.SeedSequence, int]:
     if not isinstance(state["spawn_key"], (list, tuple)):
         raise TypeError(f"spawn_key must be a list of ints, got spawn_key={state['spawn_key']!r}")
     sequence = np.random.SeedSequence(
-        _integer("entropy", state["entropy"]),
-        spawn_key=[_integer("spawn_key", word) for word in state["spawn_key"]],
-        n_children_spawned=_integer("children", state["children"]),
+        integer("entropy", state["entropy"]),
+        spawn_key=[integer("spawn_key", word) for word in state["spawn_key"]],
+        n_children_spawned=integer("children", state["children"]),
     )
-    position = _integer("position", state["position"])
+    position = integer("position", state["position"])
     if position >= END_OF_STREAM:
         raise ValueError(f"position must be below 2**64, got position={position}")
     return sequence, position
@@ -238,5 +232,5 @@ def as_generator(generator: Generator | int | None) -> Generator:
     if isinstance(generator, Generator):
         return generator
     if isinstance(generator, Integral) and not isinstance(generator, bool):
-        return Generator(_integer("generator", generator))
+        return Generator(integer("generator", generator))
     raise TypeError(f"generator must be a gpuinit.Generator, an int seed or None, got {type(generator).__name__}")

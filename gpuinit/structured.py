@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from gpuinit import distributions
-from gpuinit.arguments import finite_in, fraction, positive_integer
+from gpuinit.arguments import finite_in, fraction, integer
 from gpuinit.backends import EVERY, Target, target
 from gpuinit.fills import Array, RandomSource, take
 from gpuinit.permutation import MOST_ROWS
@@ -76,7 +76,7 @@ def dirac_(x: Array, groups: int = 1) -> Array:
     """
     to = target(x, EVERY)
     _need_axes(to, 3, 5)
-    count = positive_integer("groups", groups)
+    count = integer("groups", groups, least=1)
     if to.shape[0] % count:
         raise ValueError(f"groups must divide x.shape[0], got groups={count} and shape {to.shape}")
     if to.size:

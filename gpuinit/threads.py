@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from gpuinit.arguments import positive_integer
+from gpuinit.arguments import integer
 
 Item = TypeVar("Item")
 
@@ -58,7 +58,7 @@ def set_num_threads(threads: int) -> None:
     >>> gpuinit.set_num_threads(gpuinit.get_num_threads())
     """
     global _threads
-    _threads = positive_integer("threads", threads)
+    _threads = integer("threads", threads, least=1)
     _drop_pool()
 
 
