@@ -21,6 +21,11 @@ def real(name: str, value: Any) -> float:
         raise ValueError(f"{name} must lie in the range of float64, got {name}={value!r}") from None
 
 
+def complex_number(name: str, value: Any) -> complex:
+    """`value` as a complex number."""
+    return complex(value) if isinstance(value, (complex, np.complexfloating)) else complex(real(name, value))
+
+
 def finite(name: str, value: Any) -> float:
     """`value` as a finite float."""
     number = real(name, value)
@@ -63,7 +68,22 @@ def integer(name: str, value: Any, least: int = 0) -> int:
     return int(value)
 
 
-def rounded(value: float, dtype: np.dtype[Any]) -> Any:
-    """`value` rounded once to `dtype`, infinite where it is too large; never -0, so that no result depends on its sign."""
+def nearest(value: float, dtype: np.dtype[Any]) -> Any:
+    """`value` rounded once to `dtype`, infinite where it is too large."""
     with np.errstate(over="ignore", under="ignore"):
-        return dtype.type(value) + dtype.type(0)
+        return dtype.type(_rounded_to_odd(value) if dtype.name == "bfloat16" else value)
+
+
+def rounded(value: float, dtype: np.dtype[Any]) -> Any:
+    """The same, but never -0, so that no result depends on a zero's sign."""
+    return nearest(value, dtype) + dtype.type(0)
+
+
+def _rounded_to_odd(value: float) -> np.float32:
+    """`value` in float32, on an odd last bit where it is inexact: ml_dtypes goes to bfloat16 by way of float32, and from
+    here its rounding is that of `value` itself (Boldo and Melquiond 2008, "Emulation of FMA and correctly rounded sums")."""
+    single: np.float32 = np.float32(value)
+    if single == value or not np.isfinite(single) or single.view(np.uint32) & 1:
+        return single
+    neighbour: np.float32 = np.nextafter(single, np.float32(np.copysign(np.inf, value - float(single))))
+    return neighbour

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gpuinit.arguments import finite_in, not_negative, real, rounded
+from gpuinit.arguments import complex_number, finite_in, not_negative, real, rounded
 from gpuinit.normal_cdf import interval
 
 # The least width of a truncation interval, as a fixed-point probability: 2**-32, a mass of 2.3e-10.
@@ -37,10 +37,14 @@ class Uniform:
 
 @dataclass(frozen=True)
 class Normal:
-    """z * std + mean in the working precision."""
+    """z * std + mean in the working precision; `mean` for words of even number, `odd_mean` for the others.
+
+    The two differ in complex arrays alone, whose imaginary parts have the odd words.
+    """
 
     mean: Any
     std: Any
+    odd_mean: Any
 
 
 @dataclass(frozen=True)
@@ -72,12 +76,23 @@ Distribution = Point | Uniform | Normal | Truncated
 
 
 def working(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The precision in which values of `dtype` are computed: float64 for itself, float32 for all others."""
-    return np.dtype(np.float64) if dtype == np.float64 else np.dtype(np.float32)
+    """The precision in which values of `dtype` are computed: float64 for float64 and complex128, float32 for all others."""
+    return np.dtype(np.float64) if dtype in (np.float64, np.complex128) else np.dtype(np.float32)
+
+
+def word_bytes(dtype: np.dtype[Any]) -> int:
+    """Bytes of random words that an element takes: a complex one those of two reals."""
+    return working(dtype).itemsize * (2 if dtype.kind == "c" else 1)
+
+
+def part(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype of a complex dtype's parts; any other is its own."""
+    return working(dtype) if dtype.kind == "c" else dtype
 
 
 def uniform(dtype: np.dtype[Any], a: Any, b: Any) -> Distribution:
     """Check the bounds of `uniform_`; see there."""
+    dtype = part(dtype)
     low, high = finite_in("a", a, dtype), finite_in("b", b, dtype)
     if low > high:
         raise ValueError(f"a must not exceed b, got a={low}, b={high}")
@@ -98,13 +113,20 @@ def uniform(dtype: np.dtype[Any], a: Any, b: Any) -> Distribution:
 def normal(dtype: np.dtype[Any], mean: Any, std: Any) -> Distribution:
     """Check the parameters of `normal_`; see there."""
     real_type = working(dtype)
-    center, width = finite_in("mean", mean, real_type), not_negative("std", std)
+    width = not_negative("std", std)
     finite_in("std", width, real_type)
-    return Normal(rounded(center, real_type), rounded(width, real_type))
+    if dtype.kind != "c":
+        center = rounded(finite_in("mean", mean, real_type), real_type)
+        return Normal(center, rounded(width, real_type), center)
+    center = complex_number("mean", mean)
+    real_mean, imaginary_mean = (rounded(finite_in("mean", c, real_type), real_type) for c in (center.real, center.imag))
+    return Normal(real_mean, rounded(width / math.sqrt(2), real_type), imaginary_mean)
 
 
 def truncated(dtype: np.dtype[Any], mean: Any, std: Any, a: Any, b: Any) -> Distribution:
     """Check the parameters of `trunc_normal_`; see there."""
+    if dtype.kind == "c":
+        raise TypeError(f'x must be real for a truncated normal, got {dtype}; use variance_scaling_(x, distribution="normal")')
     real_type = working(dtype)
     center, width = finite_in("mean", mean, real_type), finite_in("std", std, real_type)
     low, high = real("a", a), real("b", b)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gpuinit import distributions
+from gpuinit.arguments import nearest
 from gpuinit.backends import EVERY, FLOATS, INTEGERS, Target, target
 from gpuinit.generator import Generator, Stream, as_generator
 
@@ -168,8 +169,7 @@ def constant_(x: Array, val: complex) -> Array:
     """
     to = target(x, EVERY)
     value = _held(val, to.dtype)
-    if to.size:
-        to.backend.constant(to.array, value)
+    to.write("constant", value)
     return x
 
 
@@ -222,22 +222,20 @@ def trunc_(x: Array) -> Array:
     array([-1.,  2.])
     """
     to = target(x, FLOATS | INTEGERS)
-    if to.size and to.dtype in FLOATS:
-        to.backend.trunc(to.array)
+    if to.dtype.name in FLOATS:
+        to.write("trunc")
     return x
 
 
 def draw(to: Target, distribution: distributions.Distribution, generator: RandomSource) -> None:
     """Fill a checked target from the generator's next blocks."""
     stream = take(to, generator)
-    if to.size:
-        to.backend.fill(to.array, distribution, stream)
+    to.write("fill", distribution, stream)
 
 
 def take(to: Target, generator: RandomSource) -> Stream:
-    """Reserve the blocks that a fill of the target reads: one word of the working precision an element."""
-    word_bytes = distributions.working(to.dtype).itemsize
-    return as_generator(generator).reserve(-(-to.size * word_bytes // BLOCK_BYTES))
+    """Reserve the blocks that a fill of the target reads."""
+    return as_generator(generator).reserve(-(-to.size * distributions.word_bytes(to.dtype) // BLOCK_BYTES))
 
 
 def _held(val: Any, dtype: np.dtype[Any]) -> Any:
@@ -256,7 +254,7 @@ def _held(val: Any, dtype: np.dtype[Any]) -> Any:
         if dtype.kind in "iub" and not _is_exact(number, dtype):
             raise ValueError(f"val must be a number that {dtype} holds exactly, got val={val!r}")
         with np.errstate(all="ignore"):
-            value = dtype.type(number)
+            value = dtype.type(number) if isinstance(number, complex) or dtype.kind in "iub" else nearest(float(number), dtype)
     except OverflowError:
         raise too_large from None
     if not np.isfinite(value) and (isinstance(number, int) or np.isfinite(number)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 import unicodedata
 from numbers import Integral
@@ -15,6 +16,10 @@ from gpuinit.arguments import integer
 # Marks the spawn keys of named children, so that none is ever that of a numbered one: "name" in ASCII.
 NAME_TAG = 0x6E616D65
 STATE_VERSION = 1
+# One for all generators, since it is held for no longer than a few additions take; a fork waits for it.
+_lock = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 # Positions stay below this, so that block b's counter b + 1 fits one uint64.
 END_OF_STREAM = 2**64
 
@@ -60,12 +65,11 @@ class Generator:
     """
 
     def __init__(self, seed: int | None = None) -> None:
-        self._lock = threading.Lock()
         self._start(np.random.SeedSequence(_seed(seed)))
 
     def _start(self, sequence: np.random.SeedSequence, position: int = 0) -> None:
         low, high = sequence.generate_state(2, np.uint64).tolist()
-        with self._lock:
+        with _lock:
             self._sequence = sequence
             self._key = (low, high)
             self._position = position
@@ -92,7 +96,7 @@ class Generator:
     @property
     def state(self) -> dict[str, Any]:
         """All there is to the generator, as a dict that JSON can hold; assign it to return to that state."""
-        with self._lock:
+        with _lock:
             return {
                 "version": STATE_VERSION,
                 "entropy": self.seed,
@@ -138,7 +142,7 @@ class Generator:
             key = (*sequence.spawn_key, *_name_key(child))
             return _from_sequence(np.random.SeedSequence(sequence.entropy, spawn_key=key))
         count = integer("child", child)
-        with self._lock:
+        with _lock:
             if self._sequence.n_children_spawned + count > NAME_TAG:
                 raise ValueError(f"a generator has at most {NAME_TAG} numbered children, got child={count}")
             sequences = self._sequence.spawn(count)
@@ -155,7 +159,7 @@ class Generator:
             If the stream has not so many blocks left.
         """
         integer("blocks", blocks)
-        with self._lock:
+        with _lock:
             start = self._position
             if start + blocks >= END_OF_STREAM:
                 raise OverflowError(f"position {start} + {blocks} blocks passes the end of the stream, 2**64 blocks")
@@ -170,13 +174,11 @@ class Generator:
         return self.state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._lock = threading.Lock()
         self.state = state
 
 
 def _from_sequence(sequence: np.random.SeedSequence) -> Generator:
     generator = Generator.__new__(Generator)
-    generator._lock = threading.Lock()
     generator._start(sequence)
     return generator
 

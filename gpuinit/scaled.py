@@ -239,7 +239,8 @@ def _scaled(x: Array, to: Target, kind: Distribution, std: float, generator: Ran
 def _centred(to: Target, kind: Distribution, std: float) -> distributions.Distribution:
     """The distribution of a kind that has mean 0 and standard deviation `std`."""
     if kind is Distribution.UNIFORM:
-        bound = math.sqrt(3.0) * std
+        # Of a complex array, each part has half the variance.
+        bound = math.sqrt(3.0) * (std / math.sqrt(2) if to.dtype.kind == "c" else std)
         return distributions.uniform(to.dtype, -bound, bound)
     if kind is Distribution.TRUNCATED_NORMAL:
         uncut = std / STD_OF_TRUNCATED

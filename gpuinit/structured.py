@@ -38,8 +38,7 @@ def eye_(x: Array) -> Array:
     """
     to = target(x, EVERY)
     _need_axes(to, 2, 2)
-    if to.size:
-        to.backend.eye(to.array)
+    to.write("eye")
     return x
 
 
@@ -79,8 +78,7 @@ def dirac_(x: Array, groups: int = 1) -> Array:
     count = integer("groups", groups, least=1)
     if to.shape[0] % count:
         raise ValueError(f"groups must divide x.shape[0], got groups={count} and shape {to.shape}")
-    if to.size:
-        to.backend.dirac(to.array, count)
+    to.write("dirac", count)
     return x
 
 
@@ -128,8 +126,7 @@ def orthogonal_(x: Array, gain: float = 1.0, *, generator: RandomSource = None) 
     _need_axes(to, 2, math.inf)
     factor = finite_in("gain", gain, distributions.working(to.dtype))
     stream = take(to, generator)
-    if to.size:
-        to.backend.orthogonal(to.array, factor, stream)
+    to.write("orthogonal", factor, stream)
     return x
 
 
@@ -182,8 +179,7 @@ def sparse_(x: Array, sparsity: float, std: float = 0.01, *, generator: RandomSo
     zeros = math.ceil(fraction("sparsity", sparsity) * rows)
     values = distributions.normal(to.dtype, 0.0, std)
     stream = take(to, generator)
-    if to.size:
-        to.backend.sparse(to.array, zeros, values, stream)
+    to.write("sparse", zeros, values, stream)
     return x
 
 

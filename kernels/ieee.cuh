@@ -1,8 +1,10 @@
 // Arithmetic that rounds once, to nearest even, and keeps subnormals, whatever the compiler is told: in `float` and `double`,
-// add, multiply, divide, square_root, smaller, larger; conversions to a working precision and to the array's type.
+// add, subtract, multiply, divide, square_root, smaller, larger; conversions to a working precision and to the array's type.
 //
 // CuPy compiles with -ftz=true, and nvrtc and ptxas fuse a * b + c; PTX with an explicit rounding and no .ftz is subject to neither.
 #pragma once
+
+class bfloat16;  // declared by CuPy only in kernels that have such an array
 
 namespace gpuinit {
 
@@ -25,6 +27,7 @@ using i64 = long long;
     }
 
 GPUINIT_BINARY(add, "add.rn")
+GPUINIT_BINARY(subtract, "sub.rn")
 GPUINIT_BINARY(multiply, "mul.rn")
 GPUINIT_BINARY(divide, "div.rn")
 GPUINIT_BINARY(smaller, "min")
@@ -93,6 +96,16 @@ template <> struct Rounded<float16> {
         u16 r;
         asm("cvt.rn.f16.f32 %0, %1;" : "=h"(r) : "f"(w));
         return r;
+    }
+};
+
+// CuPy's class for bfloat16. By integers, since only devices from sm_80 on have an instruction for it; w is no nan.
+template <> struct Rounded<bfloat16> {
+    using Working = float;
+    using Bits = u16;
+    static __device__ __forceinline__ u16 bits(float w) {
+        const u32 b = __float_as_uint(w);
+        return (b + 0x7fff + (b >> 16 & 1)) >> 16;
     }
 };
 

@@ -1,4 +1,4 @@
-// Normal<W>: z * std + mean, z from the word by the inverse CDF.
+// Normal<W>: z * std + mean, z from the word by the inverse CDF; odd_mean for elements of odd number, as complex arrays' imaginary parts are.
 // Truncated<W>: the same from a probability inside [start, start + width] * 2**-64, clamped to [least, greatest].
 #pragma once
 #include "inverse_cdf.cuh"
@@ -8,10 +8,10 @@ namespace gpuinit {
 template <typename W>
 struct Normal {
     const W *table;
-    W mean, std;
+    W mean, odd_mean, std;
 
-    __device__ __forceinline__ W operator()(typename Real<W>::Word word, i64) const {
-        return add(multiply(inverse_cdf(table, word), std), mean);
+    __device__ __forceinline__ W operator()(typename Real<W>::Word word, i64 element) const {
+        return add(multiply(inverse_cdf(table, word), std), element % 2 ? odd_mean : mean);
     }
 };
 

@@ -1,43 +1,76 @@
-// Householder reflectors from rows of normals (Stewart 1980), in the form that LAPACK's orgqr takes.
-// Row j, from element j on, is the vector x; H = I - tau v v', v = (1, ...), maps it to (beta, 0, ...), beta = -sign(x[j]) |x|.
+// Householder reflectors from rows of normals (Stewart 1980), in the form that LAPACK's orgqr and ungqr take.
+// Row j, from element j on, is the vector x; H = I - tau v v*, v = (1, ...), maps it to (beta, 0, ...), beta = -phase(x[j]) |x|.
+// One code for real and complex numbers, which lie in arrays of reals as one part or as two: load, store and write know of it.
 #pragma once
 #include "ieee.cuh"
 
 namespace gpuinit {
 
 template <typename W>
-class Reflector {
-    using Bits = typename Real<W>::Word;
-    static constexpr int top = 8 * sizeof(Bits) - 1;
-
-    W head, norm;
-    bool identity;  // of a single number, as in a square matrix's last row, or of zeros
-
-    static __device__ __forceinline__ W with_sign(W magnitude, Bits sign) { return Real<W>::of_bits(Real<W>::bits(magnitude) | sign); }
-    __device__ __forceinline__ Bits head_sign() const { return Real<W>::bits(head) >> top << top; }
-
-  public:
-    __device__ __forceinline__ Reflector(W head, W squares, bool last)
-        : head(head), norm(square_root(squares)), identity(last || Real<W>::bits(norm) == 0) {}
-
-    // An element of v below its first, from that of x.
-    __device__ __forceinline__ W scaled(W x) const {
-        return identity ? W(0) : divide(x, add(head, with_sign(norm, head_sign())));
-    }
-
-    __device__ __forceinline__ W tau() const {
-        return identity ? W(0) : add(W(1), divide(Real<W>::of_bits(Real<W>::bits(head) & ~head_sign()), norm));
-    }
-
-    // The sign of R's diagonal element: beta's, or the number's own.
-    __device__ __forceinline__ W sign() const {
-        return with_sign(W(1), identity ? head_sign() : head_sign() ^ Bits(1) << top);
-    }
+struct Complex {
+    W re, im;
 };
 
-template <typename T, typename W>
-__device__ __forceinline__ void write(T &x, W value) {
-    reinterpret_cast<typename Rounded<T>::Bits &>(x) = Rounded<T>::bits(value);
+template <typename W, typename Array>
+__device__ __forceinline__ Complex<W> load(const Array &x, i64 i, int parts) {
+    return {x[parts * i], parts == 2 ? x[parts * i + 1] : W(0)};
 }
+
+template <typename W, typename Array>
+__device__ __forceinline__ void store(Array &x, i64 i, int parts, Complex<W> value) {
+    x[parts * i] = value.re;
+    if (parts == 2) x[parts * i + 1] = value.im;
+}
+
+template <typename T, typename W>
+__device__ __forceinline__ void write(T &x, Complex<W> value) {
+    reinterpret_cast<typename Rounded<T>::Bits &>(x) = Rounded<T>::bits(value.re);
+}
+
+template <typename W>
+__device__ __forceinline__ void write(complex<W> &x, Complex<W> value) {
+    x = complex<W>(value.re, value.im);
+}
+
+template <typename W>
+__device__ __forceinline__ Complex<W> scale(Complex<W> a, W factor) {
+    return {multiply(a.re, factor), multiply(a.im, factor)};
+}
+
+template <typename W>
+__device__ __forceinline__ Complex<W> product(Complex<W> a, Complex<W> b) {
+    return {subtract(multiply(a.re, b.re), multiply(a.im, b.im)), add(multiply(a.re, b.im), multiply(a.im, b.re))};
+}
+
+template <typename W>
+class Reflector {
+    W length, norm;   // of x[j] and of x
+    Complex<W> turn;  // x[j]'s phase
+    bool identity;    // of a single number, as in a square matrix's last row, or of zeros
+
+  public:
+    __device__ __forceinline__ Reflector(Complex<W> head, W squares, bool last)
+        : length(square_root(add(multiply(head.re, head.re), multiply(head.im, head.im)))),
+          norm(square_root(squares)),
+          turn{W(1), W(0)},
+          identity(last || Real<W>::bits(norm) == 0) {
+        if (Real<W>::bits(length) != 0) turn = {divide(head.re, length), divide(head.im, length)};
+    }
+
+    // An element of v below its first, from that of x.
+    __device__ __forceinline__ Complex<W> scaled(Complex<W> x) const {
+        if (identity) return {W(0), W(0)};
+        const W reach = add(length, norm);
+        const Complex<W> turned = product(x, {turn.re, multiply(turn.im, W(-1))});
+        return {divide(turned.re, reach), divide(turned.im, reach)};
+    }
+
+    __device__ __forceinline__ Complex<W> tau() const {
+        return {identity ? W(0) : add(W(1), divide(length, norm)), W(0)};
+    }
+
+    // The phase of R's diagonal element: beta's, or the number's own.
+    __device__ __forceinline__ Complex<W> phase() const { return identity ? turn : scale(turn, W(-1)); }
+};
 
 }  // namespace gpuinit

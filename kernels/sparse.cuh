@@ -34,13 +34,13 @@ struct Sparse {
     Normal<W> normal;
     Stream stream;
     u64 rows, columns, zeros;
-    int bits;
+    int bits, parts;  // parts: reals an element, 2 in a complex array
 
-    __device__ __forceinline__ W operator()(typename Real<W>::Word word, i64 element) const {
-        const u64 row = element / columns, column = element % columns;
+    __device__ __forceinline__ W operator()(typename Real<W>::Word word, i64 part) const {
+        const u64 element = part / parts, row = element / columns, column = element % columns;
         if (row >= rows) return W(0);  // past the end of the last block
         const Block keys = philox(stream.key, column + 1, stream.first, COLUMN_KEYS, 0);
-        return rank(keys, (u32)row, rows, bits) < zeros ? W(0) : normal(word, element);
+        return rank(keys, (u32)row, rows, bits) < zeros ? W(0) : normal(word, part);
     }
 };
 

@@ -20,7 +20,7 @@ FILLS = [
     ("eye_", {}, "gpuinit_eye"),
     ("ones_", {}, "gpuinit_constant"),
     ("zeros_", {}, None),
-    ("trunc_", {}, "cupy_trunc"),
+    ("trunc_", {}, "gpuinit_trunc"),
 ]
 RANDOM = ("uniform_", "normal_", "trunc_normal_", "xavier_uniform_", "kaiming_normal_", "lecun_normal_", "sparse_", "orthogonal_")
 

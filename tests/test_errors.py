@@ -232,13 +232,14 @@ NO_ARRAYS = [
 @pytest.mark.parametrize(("value", "kind"), NO_ARRAYS, ids=[kind for _, kind in NO_ARRAYS])
 @pytest.mark.parametrize("name", REQUIRED)
 def test_no_array(name, value, kind):
-    refused(name, value, TypeError, rf"^x must be a numpy.ndarray or a cupy.ndarray.* got {kind}$", memory=np.zeros(1))
+    refused(name, value, TypeError, rf"^x must be an array that can be filled in place: .* got {kind}$", memory=np.zeros(1))
 
 
-@pytest.mark.parametrize("dtype", ["i1", "i8", "u2", "?", "c8", "c16"])
+@pytest.mark.parametrize("dtype", ["i1", "i8", "u2", "?"])
 @pytest.mark.parametrize("name", RANDOM)
 def test_dtypes_of_random_fills(xp, name, dtype):
-    match = f"^x must be an array of one of the dtypes float16, float32, float64; got {np.dtype(dtype)}$"
+    accepted = "bfloat16, complex128, complex64, float16, float32, float64"
+    match = f"^x must be an array of one of the dtypes {accepted}; got {np.dtype(dtype)}$"
     refused(name, array(xp, dtype=dtype), TypeError, match)
 
 

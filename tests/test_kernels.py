@@ -32,7 +32,7 @@ def record(self, options=(), log_stream=None):
     return compile_program(self, options, log_stream)
 
 compiler._NVRTCProgram.compile = record
-dtypes = ("float16", "float32", "float64")
+dtypes = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
 gpuinit.warmup(dtypes)
 for dtype in dtypes:
     for fill in (gpuinit.uniform_, gpuinit.normal_, gpuinit.trunc_normal_):

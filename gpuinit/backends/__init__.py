@@ -1,66 +1,71 @@
-"""The one place that knows which library an array belongs to: `target` finds the backend that fills it.
+"""Which backend fills an array, and with whose memory: `target` answers both, from the table in `views`.
 
-A backend is a module with the functions of `host`: `check`, `fill`, `constant`, `eye`, `dirac`, `sparse`, `orthogonal`,
-`trunc`. It is imported when the first array of its library comes, and finds the library in `sys.modules`.
+A backend is a module with the functions of `host`: `fill`, `constant`, `eye`, `dirac`, `sparse`, `orthogonal`, `trunc`. It is
+imported when the first array for it comes.
 """
 
 from __future__ import annotations
 
 import importlib
 import math
-import sys
 from typing import Any, NamedTuple
 
 import numpy as np
 
-# Library -> the module that fills its arrays. The array class is `ndarray` in both.
-_BACKENDS = {"numpy": "gpuinit.backends.host", "cupy": "gpuinit.backends.cuda"}
+from gpuinit.backends.views import View, view_of
 
-FLOATS = frozenset(map(np.dtype, (np.float16, np.float32, np.float64)))
-INTEGERS = frozenset(np.dtype(f"{kind}{size}") for kind in "iu" for size in (1, 2, 4, 8))
-EVERY = FLOATS | INTEGERS | frozenset(map(np.dtype, (np.bool_, np.complex64, np.complex128)))
+FLOATS = frozenset(("float16", "bfloat16", "float32", "float64"))
+COMPLEX = frozenset(("complex64", "complex128"))
+INEXACT = FLOATS | COMPLEX
+INTEGERS = frozenset(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64))
+EVERY = INEXACT | INTEGERS | {"bool"}
 
 
 class Target(NamedTuple):
-    """A checked array: its backend, the array itself, and its dtype in native byte order."""
+    """A checked array: the view of its memory, and its dtype in native byte order."""
 
-    backend: Any
-    array: Any
+    view: View
     dtype: np.dtype[Any]
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return tuple(self.array.shape)
+        return tuple(self.view.array.shape)
 
     @property
     def size(self) -> int:
         return math.prod(self.shape)
 
+    def write(self, primitive: str, *arguments: Any) -> None:
+        """Call a primitive of the array's backend on it, unless it has no elements, and tell its owner."""
+        if self.size:
+            backend = importlib.import_module(f"gpuinit.backends.{self.view.backend}")
+            with self.view.scope():
+                getattr(backend, primitive)(self.view.array, *arguments)
+            self.view.written()
 
-def target(x: Any, dtypes: frozenset[np.dtype[Any]] = FLOATS) -> Target:
+
+def target(x: Any, dtypes: frozenset[str] = INEXACT) -> Target:
     """Check that `x` is an array that can be filled, of one of `dtypes`.
 
     Raises
     ------
     TypeError
-        If `x` is no array of a known library, or of another dtype.
+        If `x` is no array, or one that cannot be written, or of another dtype.
     ValueError
-        If it is read-only or overlaps itself.
+        If it overlaps itself.
     RuntimeError
         If no device can be used for it.
     """
-    backend = _backend(x)
-    array = backend.check(x)
-    dtype = np.dtype(array.dtype).newbyteorder("=")
-    if dtype not in dtypes:
-        accepted = ", ".join(sorted(map(str, dtypes)))
-        raise TypeError(f"x must be an array of one of the dtypes {accepted}; got {dtype}")
-    if _may_overlap(array):
+    view = view_of(x)
+    dtype = np.dtype(view.array.dtype).newbyteorder("=")
+    if dtype.name not in dtypes or dtype.char in "gG":
+        raise TypeError(f"x must be an array of one of the dtypes {', '.join(sorted(dtypes))}; got {dtype}")
+    if _may_overlap(view.array):
         raise ValueError(
-            f"x must not overlap itself, got shape {tuple(array.shape)} with strides {tuple(array.strides)} "
-            "(a broadcast or as_strided array?); fill a copy of it instead"
+            f"x must not overlap itself, got shape {tuple(view.array.shape)} with strides {tuple(view.array.strides)} "
+            "(a broadcast, expanded or as_strided array?); fill a copy of it instead"
         )
-    return Target(backend, array, dtype)
+    return Target(view, dtype)
 
 
 def _may_overlap(array: Any) -> bool:
@@ -73,12 +78,3 @@ def _may_overlap(array: Any) -> bool:
             return True
         reach += step * (length - 1)
     return False
-
-
-def _backend(x: Any) -> Any:
-    for library, module in _BACKENDS.items():
-        loaded = sys.modules.get(library)
-        if loaded is not None and isinstance(x, getattr(loaded, "ndarray", ())):
-            return importlib.import_module(module)
-    kind = f"{type(x).__module__}.{type(x).__qualname__}".removeprefix("builtins.")
-    raise TypeError(f"x must be a numpy.ndarray or a cupy.ndarray, which are filled in place; got {kind}")

@@ -10,6 +10,7 @@ import cupy
 import numpy as np
 
 from gpuinit.backends.cuda.kernels import kernel
+from gpuinit.backends.reals import reals
 from gpuinit.distributions import Distribution, Normal, Point, Truncated, Uniform, working
 from gpuinit.generator import Stream
 from gpuinit.inverse_cdf import coefficients
@@ -25,7 +26,7 @@ def fill(x: Any, distribution: Distribution, stream: Stream) -> None:
         return
     with x.device:
         name, parameters = _parameters(distribution)
-        _launch(name, x, stream, *parameters)
+        _launch(name, reals(cupy, x), stream, *parameters)
 
 
 def sparse(x: Any, zeros: int, values: Normal, stream: Stream) -> None:
@@ -33,7 +34,8 @@ def sparse(x: Any, zeros: int, values: Normal, stream: Stream) -> None:
     rows, columns = x.shape
     with x.device:
         _, normal = _parameters(values)
-        _launch("sparse", x, stream, *normal, rows, columns, zeros, domain_bits(rows))
+        parts = 2 if x.dtype.kind == "c" else 1
+        _launch("sparse", reals(cupy, x), stream, *normal, rows, columns, zeros, domain_bits(rows), parts)
 
 
 def constant(x: Any, value: Any) -> None:
@@ -64,7 +66,7 @@ def dirac(x: Any, groups: int) -> None:
 def trunc(x: Any) -> None:
     """Round each element toward zero."""
     with x.device:
-        cupy.trunc(x, out=x)
+        kernel("trunc")(x)
 
 
 def _parameters(distribution: Distribution) -> tuple[str, tuple[Any, ...]]:
@@ -75,7 +77,7 @@ def _parameters(distribution: Distribution) -> tuple[str, tuple[Any, ...]]:
     assert isinstance(d, (Normal, Truncated))
     table = _table(cupy.cuda.Device().id, d.mean.dtype)
     if isinstance(d, Normal):
-        return "normal", (table, d.mean, d.std)
+        return "normal", (table, d.mean, d.odd_mean, d.std)
     factor = d.multiplier if d.mean.dtype == np.float32 else d.width
     return "truncated", (table, np.uint64(d.start), np.uint64(factor), d.shift, d.mean, d.std, d.least, d.greatest)
 

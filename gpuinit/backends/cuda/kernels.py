@@ -40,8 +40,8 @@ _KERNELS = {
     ),
     "normal": _fill(
         "normal.cuh",
-        "raw W table, W mean, W std",
-        "Normal<W>{&table[0], mean, std}",
+        "raw W table, W mean, W odd_mean, W std",
+        "Normal<W>{&table[0], mean, odd_mean, std}",
     ),
     "truncated": _fill(
         "normal.cuh",
@@ -50,44 +50,54 @@ _KERNELS = {
     ),
     "sparse": _fill(
         "sparse.cuh",
-        "raw W table, W mean, W std, uint64 rows, uint64 columns, uint64 zeros, int32 bits",
-        "Sparse<W>{{&table[0], mean, std}, stream, rows, columns, zeros, bits}",
+        "raw W table, W mean, W odd_mean, W std, uint64 rows, uint64 columns, uint64 zeros, int32 bits, int32 parts",
+        "Sparse<W>{{&table[0], mean, odd_mean, std}, stream, rows, columns, zeros, bits, parts}",
     ),
     "constant": Declaration((), "T value", "T x", "x = value"),
     "eye": Declaration(
         ("identity.cuh",),
         "uint64 columns",
         "T x",
-        "x = gpuinit::eye(i, columns) ? T(1) : T(0)",
+        "x = gpuinit::eye(i, columns) ? T(1.0f) : T(0.0f)",
     ),
     "dirac": Declaration(
         ("identity.cuh",),
         "uint64 inputs, uint64 field, uint64 centre, uint64 group",
         "T x",
-        "x = gpuinit::dirac(i, inputs, field, centre, group) ? T(1) : T(0)",
+        "x = gpuinit::dirac(i, inputs, field, centre, group) ? T(1.0f) : T(0.0f)",
     ),
+    "trunc": Declaration(("trunc.cuh",), "", "T x", "gpuinit::truncate(x)"),
     # The three that turn a (count, length) matrix of normals into the reflectors of orthogonal_, and Q into the array.
+    # Loop index i is element k of row j; `parts` is 2 for complex matrices, which the raw arrays hold as pairs of reals, else 1.
     "upper": Declaration(
         ("orthogonal.cuh",),
-        "int64 length",
-        "W x, raw W heads",
-        "if (i % length == i / length) heads[i / length] = x;\nif (i % length < i / length) x = W(0);",
+        "int64 length, int32 parts",
+        "raw W x, raw W heads",
+        "const ptrdiff_t j = i / length, k = i % length;\n"
+        "for (int p = 0; p < parts; ++p) {\n"
+        "    if (k == j) heads[parts * j + p] = x[parts * i + p];\n"
+        "    if (k < j) x[parts * i + p] = W(0);\n"
+        "}",
     ),
     "reflectors": Declaration(
         ("orthogonal.cuh",),
-        "int64 length, raw W heads, raw W squares",
-        "W x, raw W taus, raw W signs",
-        "const gpuinit::Reflector<W> r(heads[i / length], squares[i / length], i / length == length - 1);\n"
-        "if (i % length == i / length) { taus[i / length] = r.tau(); signs[i / length] = r.sign(); }\n"
-        "x = r.scaled(x);",
+        "int64 length, int32 parts, raw W heads, raw W squares",
+        "raw W x, raw W taus, raw W phases",
+        "using gpuinit::load;\n"
+        "using gpuinit::store;\n"
+        "const ptrdiff_t j = i / length, k = i % length;\n"
+        "const gpuinit::Reflector<W> r(load<W>(heads, j, parts), squares[j], j == length - 1);\n"
+        "if (k == j) { store(taus, j, parts, r.tau()); store(phases, j, parts, r.phase()); }\n"
+        "store(x, i, parts, r.scaled(load<W>(x, i, parts)));",
     ),
     "orthogonal": Declaration(
         ("orthogonal.cuh",),
-        "raw W q, raw W signs, W gain, int64 length, int64 columns, bool tall",
+        "raw W q, raw W phases, W gain, int64 length, int64 columns, bool tall, int32 parts",
         "T x",
         "const ptrdiff_t row = i / columns, column = i % columns;\n"
         "const ptrdiff_t j = tall ? column : row, k = tall ? row : column;\n"
-        "gpuinit::write(x, gpuinit::multiply(q[j * length + k], gpuinit::multiply(gain, signs[j])));",
+        "const auto phase = gpuinit::scale(gpuinit::load<W>(phases, j, parts), gain);\n"
+        "gpuinit::write(x, gpuinit::product(gpuinit::load<W>(q, j * length + k, parts), phase));",
     ),
 }
 _OPTIONS = ("--fmad=false",)

@@ -10,11 +10,13 @@ import numpy as np
 
 from gpuinit.backends.host.transforms import TRANSFORMS
 from gpuinit.backends.host.words import words
+from gpuinit.backends.reals import reals
 from gpuinit.distributions import Distribution, Point, working
 from gpuinit.generator import Stream
 from gpuinit.threads import for_each
 
-# Elements a piece: long enough that threads rarely meet at the interpreter's lock, short enough for the L2 cache.
+# Elements a piece, an even number for complex arrays' sake: long enough that threads rarely meet at the interpreter's lock, short
+# enough for the L2 cache.
 PIECE = 2**16
 
 
@@ -23,6 +25,7 @@ def fill(x: np.ndarray, distribution: Distribution, stream: Stream) -> None:
     if isinstance(distribution, Point):
         x[...] = distribution.value
         return
+    x = reals(np, x)
     real = working(x.dtype.newbyteorder("="))
     transform = TRANSFORMS[type(distribution)](distribution)
 

@@ -16,34 +16,36 @@ def orthogonal(x: np.ndarray, gain: float, stream: Stream) -> None:
     real = working(x.dtype.newbyteorder("="))
     rows = len(x)
     columns = x.size // rows
-    normals = np.empty((min(rows, columns), max(rows, columns)), real)
-    fill(normals, Normal(real.type(0), real.type(1)), stream)
+    field = np.result_type(real, np.complex64) if x.dtype.kind == "c" else real
+    normals = np.empty((min(rows, columns), max(rows, columns)), field)
+    fill(normals, Normal(real.type(0), real.type(1), real.type(0)), stream)
     with np.errstate(all="ignore"):
-        factors, signs = reflectors(normals)
+        factors, phases = reflectors(normals)
         q = product(normals, factors)
-        q *= real.type(gain) * signs
+        q *= real.type(gain) * phases
         x[...] = (q if rows >= columns else q.T).reshape(x.shape)
 
 
 def reflectors(normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Turn row j, from element j on, into the Householder vector (1, v) that maps it to a multiple of the first axis.
 
-    Returns tau of I - tau v v' for each row, and the signs of R's diagonal. The last row of a square matrix is a single
-    number, which needs no reflection: its vector becomes 0, its sign is its own; so with a row of zeros.
+    Returns tau of I - tau v v* for each row, and the phases (signs) of R's diagonal. The last row of a square matrix is a
+    single number, which needs no reflection: its vector becomes 0, its phase is its own; so with a row of zeros.
     """
     normals[...] = np.triu(normals)
+    parts = normals.view(normals.real.dtype)
+    norms = np.sqrt(np.einsum("ij,ij->i", parts, parts))
     heads = normals.diagonal().copy()
-    norms = np.sqrt(np.einsum("ij,ij->i", normals, normals))
-    if normals.shape[0] == normals.shape[1]:
-        norms[-1] = 0
+    lengths = np.abs(heads)
+    phases = np.where(lengths == 0, 1, heads / np.where(lengths == 0, 1, lengths))
     identity = norms == 0
-    signs = np.where(np.signbit(heads), 1, -1).astype(heads.dtype)
-    betas = signs * norms
-    normals /= np.where(identity, 1, heads - betas)[:, None]
+    if normals.shape[0] == normals.shape[1]:
+        identity[-1] = True
+    normals /= np.where(identity, 1, phases * (lengths + norms))[:, None]
     np.fill_diagonal(normals, 1)
     normals[identity] = 0
-    signs[identity] *= -1
-    return np.where(identity, 1, 1 - heads / np.where(identity, 1, betas)), signs
+    factors = 1 + lengths / np.where(identity, np.inf, norms)
+    return factors, np.where(identity, phases, -phases)
 
 
 def product(vectors: np.ndarray, factors: np.ndarray) -> np.ndarray:
@@ -54,13 +56,13 @@ def product(vectors: np.ndarray, factors: np.ndarray) -> np.ndarray:
     for first in range((count - 1) // BLOCK * BLOCK, -1, -BLOCK):
         block = vectors[first : first + BLOCK, first:]
         corner = q[first:, first:]
-        corner -= block.T @ (triangular(block, factors[first : first + BLOCK]) @ (block @ corner))
+        corner -= block.T @ (triangular(block, factors[first : first + BLOCK]) @ (block.conj() @ corner))
     return q
 
 
 def triangular(block: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """T of the compact form I - V T V' of a product of reflections (Schreiber and Van Loan 1989; here by inversion,
-    Joffrain et al. 2006): T's inverse is the upper triangle of V'V, its diagonal 1 / tau."""
-    inverse = np.triu(block @ block.T, 1)
+    """T of the compact form I - V T V* of a product of reflections (Schreiber and Van Loan 1989; here by inversion,
+    Joffrain et al. 2006): T's inverse is the upper triangle of V*V, its diagonal 1 / tau."""
+    inverse = np.triu(block.conj() @ block.T, 1)
     np.fill_diagonal(inverse, 1 / factors)
     return np.linalg.inv(inverse)

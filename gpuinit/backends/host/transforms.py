@@ -49,7 +49,7 @@ def normal(distribution: Normal) -> Transform:
 
     def transform(words: np.ndarray, out: np.ndarray) -> None:
         _inverse_cdf(words, out)
-        _scale(out, d.std, d.mean)
+        _scale(out, d.std, d.mean, d.odd_mean)
 
     return transform
 
@@ -69,7 +69,7 @@ def truncated(distribution: Truncated) -> Transform:
             probability = _multiply_high(words, width)
         probability += start
         _inverse_cdf(probability, out)
-        _scale(out, d.std, d.mean)
+        _scale(out, d.std, d.mean, d.mean)
         _clamp(out, d.least, d.greatest)
 
     return transform
@@ -78,10 +78,15 @@ def truncated(distribution: Truncated) -> Transform:
 TRANSFORMS: dict[type, Callable[[Any], Transform]] = {Uniform: uniform, Normal: normal, Truncated: truncated}
 
 
-def _scale(out: np.ndarray, std: Any, mean: Any) -> None:
+def _scale(out: np.ndarray, std: Any, mean: Any, odd_mean: Any) -> None:
     if std != 1:
         np.multiply(out, std, out=out)
-    np.add(out, mean, out=out)  # of mean 0 too: it makes -0 into 0
+    # Means of 0 are added too: that makes -0 into 0.
+    if mean == odd_mean:
+        np.add(out, mean, out=out)
+    else:
+        pairs = out.reshape(-1, 2)
+        np.add(pairs, np.array([mean, odd_mean]), out=pairs)
 
 
 def _clamp(out: np.ndarray, least: Any, greatest: Any) -> None:
