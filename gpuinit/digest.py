@@ -43,7 +43,7 @@ def digest(arrays: Mapping[str, Any], progress: Callable[[str], None] | None = N
         for start in range(0, flat.size, _PIECE):
             piece = flat[start : start + _PIECE]
             on_host = piece.get() if hasattr(piece, "get") else piece
-            total.update(np.ascontiguousarray(on_host, dtype.newbyteorder("<")).data)
+            total.update(np.ascontiguousarray(on_host, dtype.newbyteorder("<")).view(np.uint8).data)
         if progress is not None:
             progress(name)
     return total.hexdigest()

@@ -23,10 +23,11 @@ def uniform_(x: Array, a: float = 0.0, b: float = 1.0, *, generator: RandomSourc
 
     Parameters
     ----------
-    x : array of float16, float32 or float64, any shape and layout
+    x : array of float16, bfloat16, float32, float64, complex64 or complex128, any shape and layout
         Filled in place.
     a, b : float
         The bounds, finite in the array's dtype. `b` is never returned, in any dtype; `a == b` fills the nearest value.
+        In a complex array, the bounds of either part.
     generator : Generator, int seed or None
         The source of random bits; None means `gpuinit.default_generator`.
 
@@ -57,15 +58,16 @@ def uniform_(x: Array, a: float = 0.0, b: float = 1.0, *, generator: RandomSourc
     return x
 
 
-def normal_(x: Array, mean: float = 0.0, std: float = 1.0, *, generator: RandomSource = None) -> Array:
+def normal_(x: Array, mean: complex = 0.0, std: float = 1.0, *, generator: RandomSource = None) -> Array:
     """Fill with values of the normal distribution N(mean, std**2).
 
     Parameters
     ----------
-    x : array of float16, float32 or float64, any shape and layout
+    x : array of float16, bfloat16, float32, float64, complex64 or complex128, any shape and layout
         Filled in place.
     mean, std : float
-        Finite in the working precision (float32 for float16); `std >= 0`, and 0 fills `mean`.
+        Finite in the working precision (float32 for 16-bit types); `std >= 0`, and 0 fills `mean`. In a complex array, `mean`
+        may be complex, and `std` is that of the whole: each part has std / sqrt(2).
     generator : Generator, int seed or None
         The source of random bits; None means `gpuinit.default_generator`.
 
@@ -82,7 +84,7 @@ def normal_(x: Array, mean: float = 0.0, std: float = 1.0, *, generator: RandomS
     Notes
     -----
     By inversion of the normal CDF, at most 1e-6 (float32) and 1e-14 (float64) from the exact inverse. |z| reaches 6.2 in
-    float16 and float32, 9.1 in float64. A float16 result that is too large becomes infinite.
+    float32 and 16-bit types, 9.1 in float64. A 16-bit result that is too large becomes infinite.
 
     Examples
     --------
@@ -102,7 +104,7 @@ def trunc_normal_(
 
     Parameters
     ----------
-    x : array of float16, float32 or float64, any shape and layout
+    x : array of float16, bfloat16, float32 or float64, any shape and layout
         Filled in place.
     mean, std : float
         Of the normal distribution before it is cut; finite, `std > 0`.

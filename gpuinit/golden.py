@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,27 +31,40 @@ def generator_of(case: dict[str, Any]) -> Generator:
     return generator
 
 
+def can_fill(case: dict[str, Any]) -> bool:
+    """Whether NumPy has the case's dtype: bfloat16 only once ml_dtypes is imported."""
+    return case["dtype"] != "bfloat16" or importlib.util.find_spec("ml_dtypes") is not None
+
+
+def dtype_of(case: dict[str, Any]) -> np.dtype[Any]:
+    """The case's dtype."""
+    if case["dtype"] == "bfloat16":
+        importlib.import_module("ml_dtypes")  # which makes the name known to NumPy
+    dtype: np.dtype[Any] = np.dtype(case["dtype"])
+    return dtype
+
+
 def fill(case: dict[str, Any], xp: Any, order: str = "C") -> Any:
     """A new array of the module `xp`, in C or F order, filled as the case says."""
     parameters = {name: float(value) if value in ("inf", "-inf") else value for name, value in case["parameters"].items()}
-    x = xp.empty(case["shape"], case["dtype"], order=order)
+    x = xp.empty(case["shape"], dtype_of(case), order=order)
     return getattr(gpuinit, case["function"])(x, **parameters, generator=generator_of(case))
 
 
 def normals_of(case: dict[str, Any], xp: Any) -> Any:
     """The numbers that an orthogonal_ case draws: the normal fill of its longer by its shorter side."""
     rows, columns = case["shape"]
-    x = xp.empty((min(rows, columns), max(rows, columns)), working(np.dtype(case["dtype"])))
+    x = xp.empty((min(rows, columns), max(rows, columns)), working(dtype_of(case)))
     return gpuinit.normal_(x, generator=generator_of(case))
 
 
 def differences(xp: Any) -> Iterator[tuple[str, bool]]:
     """Recompute every case on a backend: its name, and whether it is as stored."""
     golden = load()
-    for case in golden["fills"]:
+    for case in filter(can_fill, golden["fills"]):
         for order in "CF":
             yield case["function"], digest({"x": fill(case, xp, order)}) == case["digest"]
-    for case in golden["orthogonal"]:
+    for case in filter(can_fill, golden["orthogonal"]):
         yield "orthogonal_ (numbers drawn)", digest({"x": normals_of(case, xp)}) == case["digest"]
         q = fill(case, xp)
         q = q.get() if hasattr(q, "get") else q

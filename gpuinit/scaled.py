@@ -1,5 +1,6 @@
 """Initializers that scale a distribution by the weight's fans: one sampler, `variance_scaling_`'s, under many names.
 
+In a complex array, the variance asked for is E|x|**2.
 Weights have torch's axes, (out, in, *kernel): fan_in = in * kernel size, fan_out = out * kernel size.
 """
 
@@ -25,7 +26,7 @@ def xavier_uniform_(x: Array, gain: float = 1.0, *, generator: RandomSource = No
 
     Parameters
     ----------
-    x : array of float16, float32 or float64 with at least 2 axes (out, in, ...)
+    x : array of float16, bfloat16, float32, float64, complex64 or complex128 with at least 2 axes (out, in, ...)
         Filled in place. One without elements is left with a warning.
     gain : float
         Factor on the standard deviation, finite and >= 0; see `calculate_gain`.
@@ -84,7 +85,7 @@ def kaiming_uniform_(
 
     Parameters
     ----------
-    x : array of float16, float32 or float64 with at least 2 axes (out, in, ...)
+    x : array of float16, bfloat16, float32, float64, complex64 or complex128 with at least 2 axes (out, in, ...)
         Filled in place. One without elements is left with a warning.
     a : float
         Negative slope of the rectifier after this layer; read for "leaky_relu" only.
@@ -189,7 +190,7 @@ def variance_scaling_(
 
     Parameters
     ----------
-    x : array of float16, float32 or float64 with at least 2 axes (out, in, ...)
+    x : array of float16, bfloat16, float32, float64, complex64 or complex128 with at least 2 axes (out, in, ...)
         Filled in place. One without elements is left with a warning.
     scale : float
         Finite and > 0.

@@ -22,7 +22,7 @@ def warmup(dtypes: Iterable[Any] = ("float32",), device: int | None = None) -> N
     Parameters
     ----------
     dtypes : iterable of dtypes
-        Of the arrays to come: float16, float32, float64.
+        Of the arrays to come: float16, bfloat16, float32, float64, complex64, complex128.
     device : int, optional
         The CUDA device; CuPy's current one if None.
 
@@ -40,8 +40,11 @@ def warmup(dtypes: Iterable[Any] = ("float32",), device: int | None = None) -> N
     with cupy.cuda.Device(device):
         for dtype in map(np.dtype, dtypes):
             matrix = cupy.empty((2, 2), dtype)
-            for fill in (uniform_, normal_, trunc_normal_, orthogonal_):
-                fill(matrix, generator=0)
+            uniform_(matrix, generator=0)
+            normal_(matrix, generator=0)
+            if dtype.kind != "c":
+                trunc_normal_(matrix, generator=0)
+            orthogonal_(matrix, generator=0)
             sparse_(matrix, 0.5, generator=0)
             ones_(matrix)
             eye_(matrix)
