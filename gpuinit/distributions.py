@@ -135,9 +135,9 @@ def truncated(dtype: np.dtype[Any], mean: Any, std: Any, a: Any, b: Any) -> Dist
     if math.isnan(low) or math.isnan(high) or low > high or low == high == math.inf or low == high == -math.inf:
         raise ValueError(f"a must not exceed b, and not both be the same infinity, got a={low}, b={high}")
     if low == high:
-        return Point(rounded(low, dtype))
+        return Point(rounded(finite_in("a", low, dtype), dtype))
     least, greatest = _smallest_from(low, dtype), _largest_to(high, dtype)
-    if least > greatest:
+    if least > greatest or least == math.inf or greatest == -math.inf:
         raise ValueError(f"[a, b] holds no value of {dtype}, got a={low}, b={high}")
     alpha, beta = (low - center) / width, (high - center) / width
     mirrored = alpha > 0

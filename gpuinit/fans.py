@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from enum import StrEnum
 from numbers import Real
 from typing import Any, TypeVar
@@ -42,6 +43,7 @@ class Distribution(StrEnum):
     UNIFORM = "uniform"
 
 
+_LARGEST = sys.float_info.max
 _DEFAULT_SLOPE = 0.01  # torch.nn.LeakyReLU's negative_slope
 _GAINS = {NonLinearity.TANH: 5 / 3, NonLinearity.RELU: math.sqrt(2), NonLinearity.SELU: 3 / 4}
 
@@ -121,6 +123,6 @@ def calculate_gain(nonlinearity: str | NonLinearity, param: float | None = None)
     if kind is not NonLinearity.LEAKY_RELU:
         return _GAINS.get(kind, 1.0)
     slope = _DEFAULT_SLOPE if param is None else param
-    if isinstance(slope, bool) or not isinstance(slope, Real) or not math.isfinite(slope):
+    if isinstance(slope, bool) or not isinstance(slope, Real) or not -_LARGEST <= slope <= _LARGEST:
         raise ValueError(f"param, the slope of leaky_relu, must be a finite number, got param={param!r}")
     return math.sqrt(2 / (1 + float(slope) * float(slope)))

@@ -139,7 +139,10 @@ class Generator:
         """
         if isinstance(child, str):
             sequence = self._sequence
-            key = (*sequence.spawn_key, *_name_key(child))
+            try:
+                key = (*sequence.spawn_key, *_name_key(child))
+            except UnicodeEncodeError:
+                raise ValueError(f"child must be a name that UTF-8 can encode, got child={child!r}") from None
             return _from_sequence(np.random.SeedSequence(sequence.entropy, spawn_key=key))
         count = integer("child", child)
         with _lock:

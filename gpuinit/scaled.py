@@ -13,7 +13,7 @@ from typing import Any
 from gpuinit import distributions
 from gpuinit.arguments import finite, finite_in, not_negative
 from gpuinit.backends import Target, target
-from gpuinit.distributions import working
+from gpuinit.distributions import part, working
 from gpuinit.fans import Distribution, Mode, NonLinearity, calculate_gain, choose, fan, fans
 from gpuinit.fills import Array, RandomSource, draw
 
@@ -233,7 +233,11 @@ def _scaled(x: Array, to: Target, kind: Distribution, std: float, generator: Ran
     if to.size == 0:
         warnings.warn("Initializing zero-element arrays is a no-op", UserWarning, stacklevel=3)
         return x
-    draw(to, _centred(to, kind, std), generator)
+    try:
+        distribution = _centred(to, kind, std)
+    except ValueError as error:
+        raise ValueError(f"gain or scale must suit {to.dtype} and shape {to.shape}, got std={std}: {error}") from None
+    draw(to, distribution, generator)
     return x
 
 
@@ -245,6 +249,7 @@ def _centred(to: Target, kind: Distribution, std: float) -> distributions.Distri
         return distributions.uniform(to.dtype, -bound, bound)
     if kind is Distribution.TRUNCATED_NORMAL:
         uncut = std / STD_OF_TRUNCATED
+        finite_in("2 std", 2 * uncut, part(to.dtype))
         return distributions.truncated(to.dtype, 0.0, uncut, -2 * uncut, 2 * uncut)
     return distributions.normal(to.dtype, 0.0, std)
 

@@ -555,3 +555,33 @@ def test_empty_weights_give_a_warning(xp, name, shape, default_state):
         assert [warning.filename for warning in record] == [__file__]  # of the caller's line
     assert given.position == 0
     assert gi.default_generator.state == default_state
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "dtype", "match"),
+    [
+        ("trunc_normal_", {"mean": 1e6, "a": 1e6, "b": 1e6}, "f2", r"a must be finite in float16, got a=1000000\.0"),
+        ("trunc_normal_", {"mean": 1e6, "a": 1e6, "b": INF}, "f2", r"holds no value of float16"),
+        ("xavier_uniform_", {"gain": 1e6}, "f2", r"gain or scale must suit float16"),
+        ("xavier_uniform_", {"gain": 3e38}, "f4", r"gain or scale must suit float32"),
+        ("variance_scaling_", {"scale": 1e12}, "f2", r"gain or scale must suit float16"),
+        ("constant_", {"val": Fraction(2**64 + 1)}, "i8", "holds exactly"),
+        ("constant_", {"val": np.longdouble("1e400")}, "f8", "range of float64"),
+    ],
+)
+def test_what_the_dtype_cannot_hold(xp, name, arguments, dtype, match):
+    refused(name, array(xp, dtype=dtype), ValueError, match, **arguments)
+
+
+def test_large_fractions_are_held_exactly():
+    assert gi.constant_(np.empty(1, np.int64), Fraction(2**53 + 1))[0] == 2**53 + 1
+
+
+def test_names_of_children_that_utf8_lacks():
+    with pytest.raises(ValueError, match="child must be a name"):
+        gi.Generator(1).spawn("\ud800")
+
+
+def test_slopes_beyond_float64():
+    with pytest.raises(ValueError, match="param"):
+        gi.calculate_gain("leaky_relu", 10**400)
