@@ -249,7 +249,7 @@ def _held(val: Any, dtype: np.dtype[Any]) -> Any:
         raise TypeError(f"val must be a number, got {val!r} of type {type(val).__name__}")
     too_large = ValueError(f"val must lie in the range of {dtype}, got val={val!r}")
     try:
-        number = int(val) if isinstance(val, Rational) and val.denominator == 1 else complex(val)
+        number = int(val.numerator) if isinstance(val, Rational) and val.denominator == 1 else complex(val)
         if not isinstance(number, int) and np.isinf(number) and val - val == 0:  # a finite number of more range than float64
             raise too_large
         if dtype.kind != "c" and isinstance(number, complex):
