@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from numbers import Integral, Real
 from typing import Any
@@ -66,6 +67,14 @@ def integer(name: str, value: Any, least: int = 0) -> int:
         accepted = f"be at least {least}" if least else "not be negative"
         raise ValueError(f"{name} must {accepted}, got {name}={value}")
     return int(value)
+
+
+def as_dtype(name: Any) -> np.dtype[Any]:
+    """`numpy.dtype(name)`, which knows "bfloat16" once ml_dtypes is imported."""
+    if name == "bfloat16":
+        importlib.import_module("ml_dtypes")
+    dtype: np.dtype[Any] = np.dtype(name)
+    return dtype
 
 
 def nearest(value: float, dtype: np.dtype[Any]) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import gpuinit
+from gpuinit.arguments import as_dtype
 from gpuinit.digest import digest
 from gpuinit.distributions import working
 from gpuinit.generator import Generator
@@ -36,25 +37,17 @@ def can_fill(case: dict[str, Any]) -> bool:
     return case["dtype"] != "bfloat16" or importlib.util.find_spec("ml_dtypes") is not None
 
 
-def dtype_of(case: dict[str, Any]) -> np.dtype[Any]:
-    """The case's dtype."""
-    if case["dtype"] == "bfloat16":
-        importlib.import_module("ml_dtypes")  # which makes the name known to NumPy
-    dtype: np.dtype[Any] = np.dtype(case["dtype"])
-    return dtype
-
-
 def fill(case: dict[str, Any], xp: Any, order: str = "C") -> Any:
     """A new array of the module `xp`, in C or F order, filled as the case says."""
     parameters = {name: float(value) if value in ("inf", "-inf") else value for name, value in case["parameters"].items()}
-    x = xp.empty(case["shape"], dtype_of(case), order=order)
+    x = xp.empty(case["shape"], as_dtype(case["dtype"]), order=order)
     return getattr(gpuinit, case["function"])(x, **parameters, generator=generator_of(case))
 
 
 def normals_of(case: dict[str, Any], xp: Any) -> Any:
     """The numbers that an orthogonal_ case draws: the normal fill of its longer by its shorter side."""
     rows, columns = case["shape"]
-    x = xp.empty((min(rows, columns), max(rows, columns)), working(dtype_of(case)))
+    x = xp.empty((min(rows, columns), max(rows, columns)), working(as_dtype(case["dtype"])))
     return gpuinit.normal_(x, generator=generator_of(case))
 
 

@@ -6,8 +6,7 @@ import importlib
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
+from gpuinit.arguments import as_dtype
 from gpuinit.fills import normal_, ones_, trunc_normal_, uniform_
 from gpuinit.structured import dirac_, eye_, orthogonal_, sparse_
 
@@ -38,7 +37,7 @@ def warmup(dtypes: Iterable[Any] = ("float32",), device: int | None = None) -> N
     """
     cupy = cupy_module()
     with cupy.cuda.Device(device):
-        for dtype in map(np.dtype, dtypes):
+        for dtype in map(as_dtype, dtypes):
             matrix = cupy.empty((2, 2), dtype)
             uniform_(matrix, generator=0)
             normal_(matrix, generator=0)

@@ -67,11 +67,13 @@ def _torch(x: Any) -> View:
         if not x.is_inference():  # these have no version counter
             torch.autograd.graph.increment_version(x)
 
-    data = x.detach()
-    if x.device.type == "cpu":
-        if x.dtype == torch.bfloat16:
-            return View("host", data.view(torch.uint16).numpy().view(_bfloat16()), written=written)
-        return View("host", data.numpy(), written=written)
+    # An ordinary tensor stays one inside a fake mode or a transform, which would see the view taken of it.
+    with torch._C._DisableTorchDispatch(), torch._C._DisableFuncTorch():
+        data = x.detach()
+        if x.device.type == "cpu":
+            if x.dtype == torch.bfloat16:
+                return View("host", data.view(torch.uint16).numpy().view(_bfloat16()), written=written)
+            return View("host", data.numpy(), written=written)
 
     cupy = _usable_cupy()
 
@@ -88,6 +90,8 @@ def _torch(x: Any) -> View:
 
 def _why_not_torch(torch: Any, x: Any) -> str:
     """What keeps a tensor from being filled through its memory, with the remedy; empty if nothing does."""
+    if torch.compiler.is_compiling():
+        return "one traced by torch.compile; fill it outside, or in a function under torch.compiler.disable"
     if torch._C._functorch.is_functorch_wrapped_tensor(x):
         return "one inside a torch.func transform (vmap, grad); fill it outside"
     if torch.nn.parameter.is_lazy(x):
@@ -98,8 +102,12 @@ def _why_not_torch(torch: Any, x: Any) -> str:
         return "a meta tensor, which has no memory; materialize it first, as by module.to_empty(device=...)"
     if x.layout != torch.strided or x.is_quantized:
         return f"a {'quantized' if x.is_quantized else x.layout} tensor; fill a dense one and convert it"
-    if x.is_conj() or x.is_neg():
-        return "a lazily conjugated or negated view; fill x.resolve_conj().resolve_neg(), or the tensor that it is a view of"
+    if x.is_conj() or x.is_neg() or x._is_zerotensor():
+        return "a lazily conjugated, negated or zero tensor; fill the tensor that it is a view of, or x.clone()"
+    if torch._is_functional_tensor(x):
+        return "a functional tensor of a trace; fill it outside"
+    if x.numel() and not x.untyped_storage().nbytes():
+        return "one whose memory was freed; gather or materialize it first"
     if x.device.type not in ("cpu", "cuda"):
         return f"one on the device {x.device}; fill a CPU tensor and move it"
     if not (x.dtype == torch.bfloat16 or hasattr(np, str(x.dtype).removeprefix("torch."))):
