@@ -80,7 +80,7 @@ def as_dtype(name: Any) -> np.dtype[Any]:
 def nearest(value: float, dtype: np.dtype[Any]) -> Any:
     """`value` rounded once to `dtype`, infinite where it is too large."""
     with np.errstate(over="ignore", under="ignore"):
-        return dtype.type(_rounded_to_odd(value) if dtype.name == "bfloat16" else value)
+        return dtype.type(_rounded_to_odd(value) if dtype.kind == "V" else value)  # bfloat16 is no float to NumPy
 
 
 def rounded(value: float, dtype: np.dtype[Any]) -> Any:

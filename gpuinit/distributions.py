@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -75,6 +76,7 @@ class Truncated:
 Distribution = Point | Uniform | Normal | Truncated
 
 
+@functools.cache
 def working(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The precision in which values of `dtype` are computed: float64 for float64 and complex128, float32 for all others."""
     return np.dtype(np.float64) if dtype in (np.float64, np.complex128) else np.dtype(np.float32)

@@ -6,6 +6,7 @@ imported when the first array for it comes.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import math
 from typing import Any, NamedTuple
@@ -57,8 +58,8 @@ def target(x: Any, dtypes: frozenset[str] = INEXACT) -> Target:
         If no device can be used for it.
     """
     view = view_of(x)
-    dtype = np.dtype(view.array.dtype).newbyteorder("=")
-    if dtype.name not in dtypes or dtype.char in "gG":
+    dtype, name = _native(view.array.dtype)
+    if name not in dtypes:
         raise TypeError(f"x must be an array of one of the dtypes {', '.join(sorted(dtypes))}; got {dtype}")
     if _may_overlap(view.array):
         raise ValueError(
@@ -66,6 +67,13 @@ def target(x: Any, dtypes: frozenset[str] = INEXACT) -> Target:
             "(a broadcast, expanded or as_strided array?); fill a copy of it instead"
         )
     return Target(view, dtype)
+
+
+@functools.cache
+def _native(dtype: Any) -> tuple[np.dtype[Any], str]:
+    """A dtype in native byte order, and its name, which NumPy makes anew each time; longdouble has none here."""
+    native = np.dtype(dtype).newbyteorder("=")
+    return native, "" if native.char in "gG" else native.name
 
 
 def _may_overlap(array: Any) -> bool:

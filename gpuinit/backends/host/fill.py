@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gpuinit.backends.host.scratch import scratch
 from gpuinit.backends.host.transforms import TRANSFORMS
 from gpuinit.backends.host.words import words
 from gpuinit.backends.reals import reals
@@ -33,7 +34,7 @@ def fill(x: np.ndarray, distribution: Distribution, stream: Stream) -> None:
         start, part = piece
         drawn = words(stream, start, part.size, 8 * real.itemsize)
         direct = part.dtype == real and part.flags.carray
-        out = part.reshape(-1) if direct else np.empty(part.size, real)
+        out = part.reshape(-1) if direct else scratch("values", part.size, real)
         with np.errstate(all="ignore"):
             transform(drawn, out)
             if not direct:

@@ -11,9 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from gpuinit.backends.host.scratch import scratch
 from gpuinit.distributions import Normal, Truncated, Uniform
 from gpuinit.inverse_cdf import OCTAVES, TABLES, coefficients
 
+_SIGNED = {np.dtype(np.uint32): np.int32, np.dtype(np.uint64): np.int64}
+_UNSIGNED = {np.dtype(np.float32): np.uint32, np.dtype(np.float64): np.uint64}
 Transform = Callable[[np.ndarray, np.ndarray], None]
 
 
@@ -31,14 +34,14 @@ def uniform(distribution: Uniform) -> Transform:
 
     def transform(words: np.ndarray, out: np.ndarray) -> None:
         words >>= words.dtype.type(8 * words.itemsize - precision)
-        np.copyto(out, words.view(words.dtype.str.replace("u", "i")), casting="unsafe")
+        np.copyto(out, words.view(_SIGNED[words.dtype]), casting="unsafe")
         np.multiply(out, step if folded else unit, out=out)
         if not folded:
             np.multiply(out, d.scale, out=out)
         if d.low != 0:
             np.add(out, d.low, out=out)
         if clamps:
-            _clamp(out, d.least, d.greatest)
+            np.clip(out, d.least, d.greatest, out=out)
 
     return transform
 
@@ -63,14 +66,15 @@ def truncated(distribution: Truncated) -> Transform:
     def transform(words: np.ndarray, out: np.ndarray) -> None:
         words |= words.dtype.type(1)
         if words.itemsize == 4:
-            probability = np.multiply(words, multiplier, dtype=np.uint64)
+            probability = scratch("probability", words.size, np.uint64)
+            np.multiply(words, multiplier, out=probability)
             probability >>= shift
         else:
             probability = _multiply_high(words, width)
         probability += start
         _inverse_cdf(probability, out)
         _scale(out, d.std, d.mean, d.mean)
-        _clamp(out, d.least, d.greatest)
+        np.clip(out, d.least, d.greatest, out=out)
 
     return transform
 
@@ -89,11 +93,6 @@ def _scale(out: np.ndarray, std: Any, mean: Any, odd_mean: Any) -> None:
         np.add(pairs, np.array([mean, odd_mean]), out=pairs)
 
 
-def _clamp(out: np.ndarray, least: Any, greatest: Any) -> None:
-    np.maximum(out, least, out=out)
-    np.minimum(out, greatest, out=out)
-
-
 def _multiply_high(words: np.ndarray, factor: np.uint64) -> np.ndarray:
     """The upper 64 bits of the 128-bit products, by halves of 32 bits."""
     half, mask = np.uint64(32), np.uint64(2**32 - 1)
@@ -109,17 +108,19 @@ def _inverse_cdf(words: np.ndarray, out: np.ndarray) -> None:
     """Write Phi^-1 of each odd word `word | 1`, as a fraction of its range, to `out`; the words are overwritten."""
     layout = TABLES[out.dtype]
     words |= words.dtype.type(1)
-    np.copyto(out, words.view(words.dtype.str.replace("u", "i")), casting="unsafe")
-    bits = out.view(f"u{out.itemsize}")
-    row = np.right_shift(bits, bits.dtype.type(layout.argument_bits)).astype(np.intp, copy=False)
+    np.copyto(out, words.view(_SIGNED[words.dtype]), casting="unsafe")
+    bits = out.view(_UNSIGNED[out.dtype])
+    row = scratch("row", out.size, np.intp)
+    np.right_shift(bits, bits.dtype.type(layout.argument_bits), out=row, casting="unsafe")
     bits &= bits.dtype.type((1 << layout.argument_bits) - 1)
-    argument = bits.view(f"i{out.itemsize}").astype(out.dtype)
+    argument = scratch("argument", out.size, out.dtype)
+    np.copyto(argument, bits.view(_SIGNED[bits.dtype]), casting="unsafe")
     lookup = _lookup(out.dtype, 8 * words.itemsize)
-    term = np.empty_like(out)
-    np.take(lookup[-1], row, out=out, mode="wrap")
+    term = scratch("term", out.size, out.dtype)
+    lookup[-1].take(row, out=out, mode="wrap")
     for coefficient in lookup[-2::-1]:
         np.multiply(out, argument, out=out)
-        np.take(coefficient, row, out=term, mode="wrap")
+        coefficient.take(row, out=term, mode="wrap")
         np.add(out, term, out=out)
 
 
