@@ -4,27 +4,67 @@ from __future__ import annotations
 
 import importlib
 import math
-from numbers import Integral, Real
+from numbers import Complex, Integral, Rational, Real
 from typing import Any
 
 import numpy as np
 
 
+def shown(value: Any) -> str:
+    """`value` as an error message shows it: short, and whatever its own `repr` does."""
+    try:
+        text = repr(value)
+    except Exception as error:  # it may be anybody's, and an error about it must not hide behind an error of its own
+        text = f"<no repr: {type(error).__name__}>"
+    return text if len(text) <= 100 else f"{text[:60]}...{text[-30:]}"
+
+
+def unwrapped(value: Any) -> Any:
+    """The Python number in a 0-d array or NumPy scalar; anything else itself."""
+    ndim = getattr(value, "ndim", None)
+    if not isinstance(ndim, int) or ndim != 0 or isinstance(value, (np.timedelta64, np.datetime64)):
+        return value
+    try:
+        return value.item()
+    except Exception:  # no array after all, whatever it calls `item`; what it is, the caller's error says
+        return value
+
+
 def real(name: str, value: Any) -> float:
     """`value` as a float; a 0-d array counts as the number that it holds."""
-    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
-        value = value.item()
-    if not isinstance(value, Real):
-        raise TypeError(f"{name} must be a real number, got {value!r} of type {type(value).__name__}")
+    number = unwrapped(value)
+    if not isinstance(number, Real) or isinstance(number, np.timedelta64):
+        raise TypeError(f"{name} must be a real number, got {shown(value)} of type {type(value).__name__}")
     try:
-        return float(value)
+        return float(number)
     except OverflowError:
-        raise ValueError(f"{name} must lie in the range of float64, got {name}={value!r}") from None
+        raise ValueError(f"{name} must lie in the range of float64, got {name}={shown(value)}") from None
+    except Exception as error:  # of a class of numbers that is not NumPy's or Python's
+        raise TypeError(f"{name} must be a real number, got {shown(value)}: {error}") from error
+
+
+def number(name: str, value: Any) -> int | complex:
+    """`value` as an int, if it is whole and exact, else as a complex number."""
+    plain = unwrapped(value)
+    if not isinstance(plain, Complex) or isinstance(plain, np.timedelta64):
+        raise TypeError(f"{name} must be a number, got {shown(plain)} of type {type(plain).__name__}")
+    try:
+        if isinstance(plain, Rational) and plain.denominator == 1:
+            return int(plain.numerator)
+        result = complex(plain)
+        if np.isinf(result) and plain - plain == 0:  # a finite number, of a type with more range than float64
+            raise OverflowError
+    except OverflowError:
+        raise ValueError(f"{name} must lie in the range of float64, got {name}={shown(value)}") from None
+    except Exception as error:  # of a class of numbers that is not NumPy's or Python's
+        raise TypeError(f"{name} must be a number, got {shown(value)}: {error}") from error
+    return result
 
 
 def complex_number(name: str, value: Any) -> complex:
     """`value` as a complex number."""
-    return complex(value) if isinstance(value, (complex, np.complexfloating)) else complex(real(name, value))
+    number = unwrapped(value)
+    return number if isinstance(number, complex) else complex(real(name, number))
 
 
 def finite(name: str, value: Any) -> float:
@@ -59,14 +99,23 @@ def fraction(name: str, value: Any) -> float:
     return number
 
 
+def is_integer(value: Any) -> bool:
+    """Whether `value` is an integer of Python or NumPy; a bool is none."""
+    return isinstance(value, Integral) and not isinstance(value, (bool, np.timedelta64))
+
+
 def integer(name: str, value: Any, least: int = 0) -> int:
-    """`value` as an int that is at least `least`; a bool is none."""
-    if not isinstance(value, Integral) or isinstance(value, bool):
-        raise TypeError(f"{name} must be an int, got {value!r} of type {type(value).__name__}")
-    if value < least:
+    """`value` as an int that is at least `least`."""
+    if not is_integer(value):
+        raise TypeError(f"{name} must be an int, got {shown(value)} of type {type(value).__name__}")
+    try:
+        plain = int(value)
+    except Exception as error:  # of a class of numbers that is not NumPy's or Python's
+        raise TypeError(f"{name} must be an int, got {shown(value)}: {error}") from error
+    if plain < least:
         accepted = f"be at least {least}" if least else "not be negative"
-        raise ValueError(f"{name} must {accepted}, got {name}={value}")
-    return int(value)
+        raise ValueError(f"{name} must {accepted}, got {name}={shown(plain)}")
+    return plain
 
 
 def as_dtype(name: Any) -> np.dtype[Any]:
@@ -92,7 +141,7 @@ def _rounded_to_odd(value: float) -> np.float32:
     """`value` in float32, on an odd last bit where it is inexact: ml_dtypes goes to bfloat16 by way of float32, and from
     here its rounding is that of `value` itself (Boldo and Melquiond 2008, "Emulation of FMA and correctly rounded sums")."""
     single: np.float32 = np.float32(value)
-    if single == value or not np.isfinite(single) or single.view(np.uint32) & 1:
+    if float(single) == value or not np.isfinite(single) or single.view(np.uint32) & 1:
         return single
     neighbour: np.float32 = np.nextafter(single, np.float32(np.copysign(np.inf, value - float(single))))
     return neighbour

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-import sys
 from enum import StrEnum
 from numbers import Real
 from typing import Any, TypeVar
+
+from gpuinit.arguments import finite, shown
 
 
 class Mode(StrEnum):
@@ -43,7 +44,6 @@ class Distribution(StrEnum):
     UNIFORM = "uniform"
 
 
-_LARGEST = sys.float_info.max
 _DEFAULT_SLOPE = 0.01  # torch.nn.LeakyReLU's negative_slope
 _GAINS = {NonLinearity.TANH: 5 / 3, NonLinearity.RELU: math.sqrt(2), NonLinearity.SELU: 3 / 4}
 
@@ -59,12 +59,12 @@ def choose(name: str, kinds: type[Choice], value: Any, *, without: tuple[Choice,
         If `value` is no string, or names none of the members accepted.
     """
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be a string, got {value!r} of type {type(value).__name__}")
+        raise TypeError(f"{name} must be a string, got {shown(value)} of type {type(value).__name__}")
     accepted = [kind for kind in kinds if kind not in without]
     for kind in accepted:
-        if kind == value.lower():
+        if kind == str.lower(value):
             return kind
-    raise ValueError(f"{name} must be one of {', '.join(accepted)}, got {name}={str(value)!r}")
+    raise ValueError(f"{name} must be one of {', '.join(accepted)}, got {name}={shown(str.__str__(value))}")
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -123,6 +123,7 @@ def calculate_gain(nonlinearity: str | NonLinearity, param: float | None = None)
     if kind is not NonLinearity.LEAKY_RELU:
         return _GAINS.get(kind, 1.0)
     slope = _DEFAULT_SLOPE if param is None else param
-    if isinstance(slope, bool) or not isinstance(slope, Real) or not -_LARGEST <= slope <= _LARGEST:
-        raise ValueError(f"param, the slope of leaky_relu, must be a finite number, got param={param!r}")
-    return math.sqrt(2 / (1 + float(slope) * float(slope)))
+    if isinstance(slope, bool) or not isinstance(slope, Real):
+        raise ValueError(f"param, the slope of leaky_relu, must be a finite number, got param={shown(param)}")
+    number = finite("param", slope)
+    return math.sqrt(2 / (1 + number * number))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from numbers import Complex, Rational
 from typing import Any, TypeVar
 
 import numpy as np
 
 from gpuinit import distributions
-from gpuinit.arguments import nearest
+from gpuinit.arguments import nearest, number, shown, unwrapped
 from gpuinit.backends import EVERY, FLOATS, INTEGERS, Target, target
 from gpuinit.generator import Generator, Stream, as_generator
 
@@ -243,27 +242,23 @@ def take(to: Target, generator: RandomSource) -> Stream:
 
 def _held(val: Any, dtype: np.dtype[Any]) -> Any:
     """`val` as a scalar of `dtype`, if the dtype can hold it."""
-    if getattr(val, "ndim", None) == 0 and hasattr(val, "item"):
-        val = val.item()
-    if not isinstance(val, Complex):
-        raise TypeError(f"val must be a number, got {val!r} of type {type(val).__name__}")
-    too_large = ValueError(f"val must lie in the range of {dtype}, got val={val!r}")
+    given = number("val", val)
+    text = shown(unwrapped(val))
+    if dtype.kind != "c" and isinstance(given, complex):
+        if given.imag != 0:
+            raise ValueError(f"val must be real for an array of {dtype}, got val={text}")
+        given = given.real
+    if dtype.kind in "iub":
+        if not _is_exact(given, dtype):
+            raise ValueError(f"val must be a number that {dtype} holds exactly, got val={text}")
+        return dtype.type(given)
     try:
-        number = int(val.numerator) if isinstance(val, Rational) and val.denominator == 1 else complex(val)
-        if not isinstance(number, int) and np.isinf(number) and val - val == 0:  # a finite number of more range than float64
-            raise too_large
-        if dtype.kind != "c" and isinstance(number, complex):
-            if number.imag != 0:
-                raise ValueError(f"val must be real for an array of {dtype}, got val={val!r}")
-            number = number.real
-        if dtype.kind in "iub" and not _is_exact(number, dtype):
-            raise ValueError(f"val must be a number that {dtype} holds exactly, got val={val!r}")
         with np.errstate(all="ignore"):
-            value = dtype.type(number) if isinstance(number, complex) or dtype.kind in "iub" else nearest(float(number), dtype)
+            value = dtype.type(given) if dtype.kind == "c" else nearest(float(given.real), dtype)
     except OverflowError:
-        raise too_large from None
-    if not np.isfinite(value) and (isinstance(number, int) or np.isfinite(number)):
-        raise too_large
+        value = dtype.type(np.inf)
+    if not np.isfinite(value) and (isinstance(given, int) or np.isfinite(given)):
+        raise ValueError(f"val must lie in the range of {dtype}, got val={text}")
     return value
 
 

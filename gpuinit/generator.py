@@ -6,12 +6,11 @@ import hashlib
 import os
 import threading
 import unicodedata
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpuinit.arguments import integer
+from gpuinit.arguments import integer, is_integer
 
 # Marks the spawn keys of named children, so that none is ever that of a numbered one: "name" in ASCII.
 NAME_TAG = 0x6E616D65
@@ -236,6 +235,6 @@ def as_generator(generator: Generator | int | None) -> Generator:
         return default_generator
     if isinstance(generator, Generator):
         return generator
-    if isinstance(generator, Integral) and not isinstance(generator, bool):
+    if is_integer(generator):
         return Generator(integer("generator", generator))
     raise TypeError(f"generator must be a gpuinit.Generator, an int seed or None, got {type(generator).__name__}")

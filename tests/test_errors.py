@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import gpuinit as gi
+from gpuinit.arguments import shown, unwrapped
 from tests.conftest import to_host
 
 NAN, INF = float("nan"), float("inf")
@@ -101,7 +102,7 @@ OUT_OF_RANGE = [
     ("uniform_", {"a": -70000}, "f2", r"a must be finite in float16, got a=-70000\.0"),
     ("uniform_", {"b": 65520}, "f2", r"b must be finite in float16, got b=65520\.0"),
     ("uniform_", {"b": 1e39}, "f4", r"b must be finite in float32, got b=1e\+39"),
-    ("uniform_", {"a": 10**400}, "f8", r"a must lie in the range of float64, got a=10{400}"),
+    ("uniform_", {"a": 10**400}, "f8", r"a must lie in the range of float64, got a=10{59}\.\.\.0{30}"),
     ("uniform_", {"a": -3e38, "b": 3e38}, "f4", r"b - a must be finite in float32, got a=-3e\+38, b=3e\+38"),
     ("uniform_", {"a": -1.7e308, "b": 1.7e308}, "f8", r"b - a must be finite in float64, got a=-1\.7e\+308, b=1\.7e\+308"),
     ("uniform_", {"a": 1.0001, "b": 1.0002}, "f2", r"\[a, b\) holds no value of float16, got a=1\.0001, b=1\.0002"),
@@ -370,7 +371,7 @@ REFUSED_CONSTANTS = [
 
 @pytest.mark.parametrize(("dtype", "value", "error"), REFUSED_CONSTANTS)
 def test_refused_constants(xp, dtype, value, error):
-    text = re.escape(repr(value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value))
+    text = re.escape(shown(unwrapped(value)))
     match = (
         rf"^val must .*\b{np.dtype(dtype)}\b.* got val={text}$"
         if error is ValueError

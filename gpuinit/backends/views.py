@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -58,6 +58,10 @@ def _cupy(x: Any) -> View:
     return View("cuda", x)
 
 
+def _immutable(x: Any) -> View:
+    raise _read_only(x)
+
+
 def _torch(x: Any) -> View:
     torch = sys.modules["torch"]
     if reason := _why_not_torch(torch, x):
@@ -98,6 +102,8 @@ def _why_not_torch(torch: Any, x: Any) -> str:
         return "an uninitialized lazy parameter; run the module once, then fill it"
     if type(x).__torch_dispatch__ is not torch._C._disabled_torch_dispatch_impl:
         return f"the wrapper {type(x).__name__}; fill the tensor inside it, or a real one made from it"
+    if x.is_nested:
+        return "a nested tensor; fill the tensors in it"
     if x.is_meta:
         return "a meta tensor, which has no memory; materialize it first, as by module.to_empty(device=...)"
     if x.layout != torch.strided or x.is_quantized:
@@ -120,33 +126,64 @@ _LIBRARIES: dict[str, tuple[str, Callable[[Any], View]]] = {
     "numpy": ("ndarray", _numpy),
     "cupy": ("ndarray", _cupy),
     "torch": ("Tensor", _torch),
+    "jax": ("Array", _immutable),  # on CUDA, its DLPack capsules do not say that they are read-only
 }
 # DLPack's device types, from its header's DLDeviceType.
 _CPU, _CUDA_DEVICES = 1, (2, 13)
 
 
 def _dlpack(x: Any) -> View:
-    device, number = x.__dlpack_device__()
+    with _foreign(x, "__dlpack__"):
+        device, number = map(int, x.__dlpack_device__())
     if device == _CPU:
-        try:
-            array = np.from_dlpack(x)
-        except (BufferError, RuntimeError) as error:
-            raise TypeError(f"x must give its memory through DLPack, but {_name(x)} does not: {error}") from error
+        with _foreign(x, "__dlpack__"):
+            array = np.from_dlpack(_OwnMemory(x, versioned=True))
         if not array.flags.writeable:
             raise _read_only(x)
         return View("host", array)
     if device not in _CUDA_DEVICES:
-        raise TypeError(f"x must lie on the CPU or a CUDA device, got {_name(x)} on DLPack's device type {int(device)}")
+        raise TypeError(f"x must lie on the CPU or a CUDA device, got {_name(x)} on DLPack's device type {device}")
     cupy = _usable_cupy()
-    with cupy.cuda.Device(number):
-        return View("cuda", cupy.from_dlpack(x))
+    # Without a version, DLPack has no flag for read-only memory, and its producer refuses; CuPy looks at no flags.
+    with _foreign(x, "__dlpack__"), cupy.cuda.Device(number):
+        return View("cuda", cupy.from_dlpack(_OwnMemory(x, versioned=False)))
+
+
+class _OwnMemory:
+    """A DLPack producer that is asked for its own memory and no copy, which NumPy 2.0 and CuPy do not ask for."""
+
+    def __init__(self, x: Any, versioned: bool) -> None:
+        self._x, self._versioned = x, versioned
+
+    def __dlpack_device__(self) -> Any:
+        return self._x.__dlpack_device__()
+
+    def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None) -> Any:
+        options = {} if stream is None else {"stream": stream}
+        version = {"max_version": max_version} if self._versioned else {}
+        try:
+            return self._x.__dlpack__(**options, **version, copy=False)
+        except TypeError:  # a producer from before the keyword, of the array API standard 2023.12
+            return self._x.__dlpack__(**options)
 
 
 def _cuda_array_interface(x: Any) -> View:
-    _, read_only = x.__cuda_array_interface__["data"]
+    with _foreign(x, "__cuda_array_interface__"):
+        _, read_only = x.__cuda_array_interface__["data"]
     if read_only:
         raise _read_only(x)
-    return View("cuda", _usable_cupy().asarray(x))
+    cupy = _usable_cupy()
+    with _foreign(x, "__cuda_array_interface__"):
+        return View("cuda", cupy.asarray(x))
+
+
+@contextlib.contextmanager
+def _foreign(x: Any, protocol: str) -> Iterator[None]:
+    """Whatever another library's method raises, in words that name the argument."""
+    try:
+        yield
+    except Exception as error:
+        raise TypeError(f"x must give its own memory through {protocol}, but {_name(x)} does not: {error}") from error
 
 
 def _usable_cupy() -> Any:

@@ -21,12 +21,13 @@ BLOCK_BYTES = 32
 
 def fill(x: Any, distribution: Distribution, stream: Stream) -> None:
     """Write to each element what the distribution makes of its word."""
+    x = reals(cupy, x)
     if isinstance(distribution, Point):
         constant(x, distribution.value)
         return
     with x.device:
         name, parameters = _parameters(distribution)
-        _launch(name, reals(cupy, x), stream, *parameters)
+        _launch(name, x, stream, *parameters)
 
 
 def sparse(x: Any, zeros: int, values: Normal, stream: Stream) -> None:

@@ -23,10 +23,10 @@ PIECE = 2**16
 
 def fill(x: np.ndarray, distribution: Distribution, stream: Stream) -> None:
     """Write to each element what the distribution makes of its word."""
-    if isinstance(distribution, Point):
-        x[...] = distribution.value
-        return
     x = reals(np, x)
+    if isinstance(distribution, Point):
+        constant(x, distribution.value)
+        return
     real = working(x.dtype.newbyteorder("="))
     transform = TRANSFORMS[type(distribution)](distribution)
 

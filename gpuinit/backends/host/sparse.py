@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from gpuinit.backends.host.fill import fill
@@ -24,22 +26,25 @@ def sparse(x: np.ndarray, zeros: int, values: Distribution, stream: Stream) -> N
         x[...] = 0
         return
     width = max(1, min(columns, PIECE // zeros))
+    starts = list(itertools.product(range(0, columns, width), range(0, zeros, PIECE)))
 
-    def zero_columns(first: int) -> None:
-        chosen = np.arange(first, min(first + width, columns))
-        x[_rows_of_ranks(zeros, chosen, rows, stream), chosen] = 0
+    def zero_piece(start: tuple[int, int]) -> None:
+        column, rank = start
+        chosen = np.arange(column, min(column + width, columns))
+        x[_rows_of_ranks(range(rank, min(rank + PIECE, zeros)), chosen, rows, stream), chosen] = 0
 
-    for_each(zero_columns, range(0, columns, width), most=-(-columns // width))
+    for_each(zero_piece, starts, most=len(starts))
 
 
-def _rows_of_ranks(count: int, columns: np.ndarray, rows: int, stream: Stream) -> np.ndarray:
-    """The rows of ranks 0 to `count` in each of the columns, as an array (count, columns)."""
+def _rows_of_ranks(ranks: range, columns: np.ndarray, rows: int, stream: Stream) -> np.ndarray:
+    """The rows of some ranks in each of the columns, as an array (ranks, columns)."""
     bits = domain_bits(rows)
     dtype = np.uint16 if bits <= 16 else np.uint32
     keys = _inverse_keys(columns, bits, stream)
     multipliers, addends = keys[0].astype(dtype), keys[1].astype(dtype)
-    ranks = np.broadcast_to(np.arange(count, dtype=dtype)[:, None], (count, len(columns)))
-    places = _unrank(ranks, multipliers[:, None], addends[:, None], bits)
+    shape = len(ranks), len(columns)
+    first = np.broadcast_to(np.arange(ranks.start, ranks.stop, dtype=dtype)[:, None], shape)
+    places = _unrank(first, multipliers[:, None], addends[:, None], bits)
     # Cycle walking: a place outside the column goes round again until it falls inside.
     outside = np.nonzero(places.reshape(-1) >= rows)[0]
     flat = places.reshape(-1)

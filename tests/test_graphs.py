@@ -1,0 +1,215 @@
+"""Fills in CUDA graphs: after a first call each is captured, in the strictest mode, as one node, and replayed with the same values.
+
+In the "global" mode CUDA refuses whatever might not be part of the graph: allocations, synchronous copies, waiting, compiling.
+"""
+
+from __future__ import annotations
+
+import math
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import gpuinit as gi
+from tests.conftest import to_host
+from tests.layouts import Window
+
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+COMPLEX = ("complex64", "complex128")
+OTHERS = ("bool", "int8", "int64")
+WEIGHT = (6, 4, 3)
+
+# (function, arguments, dtypes, shape): all functions but orthogonal_, which works in temporary memory.
+FILLS = [
+    ("uniform_", {}, FLOATS + COMPLEX, (33, 17)),
+    ("uniform_", {"a": -0.1, "b": 0.1}, FLOATS + COMPLEX, (1001,)),
+    ("uniform_", {"a": 0.3, "b": 0.3}, FLOATS + COMPLEX, (33, 17)),
+    ("uniform_", {"a": 0, "b": 0}, ("float32", "complex64"), (33, 17)),
+    ("normal_", {}, FLOATS + COMPLEX, (33, 17)),
+    ("normal_", {"mean": 2, "std": 0.02}, FLOATS + COMPLEX, ()),
+    ("normal_", {"mean": 1j}, COMPLEX, (33, 17)),
+    ("trunc_normal_", {}, FLOATS, (33, 17)),
+    ("trunc_normal_", {"a": 1, "b": math.inf}, FLOATS, (33, 17)),
+    ("xavier_uniform_", {}, FLOATS + COMPLEX, WEIGHT),
+    ("xavier_normal_", {}, FLOATS + COMPLEX, WEIGHT),
+    ("kaiming_uniform_", {"nonlinearity": "relu"}, FLOATS + COMPLEX, WEIGHT),
+    ("kaiming_normal_", {"mode": "fan_out"}, FLOATS + COMPLEX, WEIGHT),
+    ("lecun_uniform_", {}, FLOATS + COMPLEX, WEIGHT),
+    ("lecun_normal_", {}, FLOATS, WEIGHT),
+    ("variance_scaling_", {}, FLOATS, WEIGHT),
+    ("variance_scaling_", {"distribution": "uniform", "mode": "fan_avg"}, FLOATS + COMPLEX, WEIGHT),
+    ("sparse_", {"sparsity": 0.3}, FLOATS + COMPLEX, (33, 17)),
+    ("sparse_", {"sparsity": 1}, FLOATS + COMPLEX, (33, 17)),
+    ("constant_", {"val": 1}, FLOATS + COMPLEX + OTHERS, (33, 17)),
+    ("constant_", {"val": -0.0}, FLOATS + COMPLEX, (33, 17)),
+    ("zeros_", {}, FLOATS + COMPLEX + OTHERS, (33, 17)),
+    ("ones_", {}, FLOATS + COMPLEX + OTHERS, (33, 17)),
+    ("eye_", {}, FLOATS + COMPLEX + OTHERS, (33, 17)),
+    ("dirac_", {"groups": 2}, FLOATS + COMPLEX + OTHERS, WEIGHT),
+    ("trunc_", {}, FLOATS, (33, 17)),
+]
+CONSTANTS = ("constant_", "zeros_", "ones_", "eye_", "dirac_", "trunc_")
+CASES = [
+    pytest.param(name, arguments, dtype, shape, id=f"{name}{list(arguments.values())}-{dtype}")
+    for name, arguments, dtypes, shape in FILLS
+    for dtype in dtypes
+]
+LAYOUTS = ["C", "F", "every other"]
+
+
+def dtype_of(name):
+    return np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
+
+
+def called(name, x, arguments, generator):
+    source = {} if name in CONSTANTS else {"generator": generator}
+    return getattr(gi, name)(x, **arguments, **source)
+
+
+def generator_at(position):
+    generator = gi.Generator(7)
+    generator.state = generator.state | {"position": position}
+    return generator
+
+
+def captured(cupy, stream, fill):
+    """The graph of what `fill` does in the stream."""
+    with stream:
+        stream.begin_capture(mode=cupy.cuda.runtime.streamCaptureModeGlobal)
+        try:
+            fill()
+        finally:
+            graph = stream.end_capture()
+    return graph
+
+
+def events_of(request):
+    """The log of an emulated device, or None: then only the results are checked."""
+    try:
+        import cudasim
+    except ImportError:
+        return None
+    return cudasim.trace()
+
+
+class Recorded:
+    """Captures a fill; on an emulated device, checks what it was made of."""
+
+    def __init__(self, cupy, fill, nodes=1):
+        self.stream = cupy.cuda.Stream(non_blocking=True)
+        trace = events_of(None)
+        if trace is None:
+            self.graph = captured(cupy, self.stream, fill)
+            return
+        with trace as events:
+            self.graph = captured(cupy, self.stream, fill)
+        ends = [event for event in events.of("capture") if event["what"] == "end"]
+        assert [int(event["nodes"]) for event in ends] == [nodes]
+        assert {event["kind"] for event in events.of("node")} <= {"launch", "memset"}
+        for kind in ("malloc", "free", "memcpy", "memset", "sync", "module", "launch", "library"):
+            assert not events.of(kind), kind
+
+    def replay(self):
+        self.graph.launch(self.stream)
+        self.stream.synchronize()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("name", "arguments", "dtype", "shape"), CASES)
+def test_a_fill_is_captured_and_replayed(cupy, name, arguments, dtype, shape, layout):
+    dtype = dtype_of(dtype)
+    window = Window(cupy, layout, shape, dtype)
+    x = window.array
+    given = cupy.asarray(gi.uniform_(np.empty(shape, dtype), -9, 9, generator=1)) if name == "trunc_" else x
+    called(name, cupy.empty_like(x) if layout == "C" else Window(cupy, layout, shape, dtype).array, arguments, generator_at(0))
+    generator = generator_at(5)
+    before = to_host(window.buffer).tobytes()
+
+    recorded = Recorded(cupy, lambda: called(name, x, arguments, generator))
+
+    assert to_host(window.buffer).tobytes() == before  # recorded, not run
+    expected_generator = generator_at(5)
+    expected = to_host(called(name, given.copy(), arguments, expected_generator))
+    assert generator.state == expected_generator.state  # the position is the host's: it moves once, when the call is made
+    for _ in range(2):
+        x[...] = given if name == "trunc_" else 0
+        cupy.cuda.Device().synchronize()
+        recorded.replay()
+        assert to_host(x).tobytes() == expected.tobytes()
+        assert window.outside_untouched()
+    assert generator.state == expected_generator.state
+
+
+def test_many_fills_in_one_graph(cupy):
+    """The weights of a model: one node each, each from its own place in the stream."""
+    shapes = [(16, 3, 3, 3), (16,), (10, 144), (10,)]
+
+    def initialize(weights, generator):
+        for x in weights:
+            if x.ndim > 1:
+                gi.kaiming_normal_(x, nonlinearity="relu", generator=generator)
+            else:
+                gi.uniform_(x, -0.1, 0.1, generator=generator)
+
+    weights = [cupy.empty(shape, np.float32) for shape in shapes]
+    initialize(weights, gi.Generator(0))
+    recorded = Recorded(cupy, lambda: initialize(weights, gi.Generator(3)), nodes=4)
+    expected = [np.empty(shape, np.float32) for shape in shapes]
+    initialize(expected, gi.Generator(3))
+    for _ in range(2):
+        for x in weights:
+            x[...] = 0
+        cupy.cuda.Device().synchronize()
+        recorded.replay()
+        for x, values in zip(weights, expected):
+            assert to_host(x).tobytes() == values.tobytes()
+
+
+def test_a_fill_after_a_warm_up(cupy):
+    """`warmup` is first call enough for contiguous arrays of its dtypes."""
+    dtypes = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
+    gi.warmup(dtypes)
+    for dtype in map(dtype_of, dtypes):
+        for name in ("uniform_", "normal_", "xavier_uniform_", "zeros_", "ones_", "eye_", "sparse_"):
+            x = cupy.empty((20, 30), dtype)
+            arguments = {"sparsity": 0.5} if name == "sparse_" else {}
+            recorded = Recorded(cupy, lambda fill=(name, x, arguments): called(*fill, 9))
+            recorded.replay()
+            assert to_host(x).tobytes() == called(name, np.empty((20, 30), dtype), arguments, 9).tobytes()
+
+
+def test_empty_arrays_and_refused_calls_leave_a_capture_alone(cupy):
+    x, empty = cupy.zeros(100, np.float32), cupy.empty((0, 3), np.float32)
+    called("normal_", x, {}, 1)
+
+    def fills():
+        gi.normal_(empty, generator=1)
+        with pytest.raises(ValueError, match="std must not be negative"):
+            gi.normal_(x, std=-1)
+        with pytest.raises(TypeError, match="x must be an array"):
+            gi.normal_(cupy.cuda.Stream.null)
+        gi.normal_(x, generator=2)
+
+    recorded = Recorded(cupy, fills)
+    recorded.replay()
+    assert to_host(x).tobytes() == gi.normal_(np.empty(100, np.float32), generator=2).tobytes()
+
+
+def test_orthogonal_cannot_be_captured_and_leaves_the_device_usable(cupy):
+    """It calls cuSOLVER, which CuPy keeps out of captures; fills after the failed one are right."""
+    x = cupy.zeros((9, 5), np.float32)
+    gi.orthogonal_(x, generator=1)
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        stream.begin_capture()
+        with pytest.raises(RuntimeError):
+            gi.orthogonal_(x, generator=1)
+        try:
+            stream.end_capture()
+        except cupy.cuda.runtime.CUDARuntimeError:
+            pass  # a capture that something was refused in is invalid
+    gi.normal_(x, generator=2)
+    assert to_host(x).tobytes() == gi.normal_(np.empty((9, 5), np.float32), generator=2).tobytes()
+    expected = gi.orthogonal_(np.empty((9, 5), np.float32), generator=1)
+    np.testing.assert_allclose(to_host(gi.orthogonal_(x, generator=1)), expected, rtol=0, atol=2e-6)
