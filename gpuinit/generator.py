@@ -15,8 +15,9 @@ from gpuinit.arguments import integer, is_integer
 # Marks the spawn keys of named children, so that none is ever that of a numbered one: "name" in ASCII.
 NAME_TAG = 0x6E616D65
 STATE_VERSION = 1
-# One for all generators, since it is held for no longer than a few additions take; a fork waits for it.
-_lock = threading.Lock()
+# One for all generators, since it is held for no longer than a few additions take; a fork waits for it. Reentrant for signal
+# handlers that fill: they come between calls, so what must not be torn apart below has no call in it.
+_lock = threading.RLock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 # Positions stay below this, so that block b's counter b + 1 fits one uint64.
@@ -163,10 +164,10 @@ class Generator:
         integer("blocks", blocks)
         with _lock:
             start = self._position
-            if start + blocks >= END_OF_STREAM:
-                raise OverflowError(f"position {start} + {blocks} blocks passes the end of the stream, 2**64 blocks")
-            self._position = start + blocks
-            return Stream(self._key, start)
+            if start + blocks < END_OF_STREAM:
+                self._position = start + blocks
+                return Stream(self._key, start)
+        raise OverflowError(f"position {start} + {blocks} blocks passes the end of the stream, 2**64 blocks")
 
     def __repr__(self) -> str:
         key = list(self._sequence.spawn_key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -73,37 +74,56 @@ def for_each(function: Callable[[Item], None], items: Iterable[Item], most: int)
         for item in items:
             function(item)
         return
-    lock = threading.Lock()
+    idle = threading.Condition()
     remaining = iter(items)
+    busy = 0
+    errors: list[BaseException] = []
 
     def work() -> None:
+        nonlocal busy
         while True:
-            with lock:
+            with idle:
                 item = next(remaining, _NO_MORE)
-            if item is _NO_MORE:
-                return
-            function(item)  # type: ignore[arg-type]
+                if item is _NO_MORE:
+                    return
+                busy += 1
+            try:
+                function(item)  # type: ignore[arg-type]
+            finally:
+                with idle:
+                    busy -= 1
+                    idle.notify_all()
 
-    futures = _submit(work, helpers)
+    def help_out() -> None:
+        try:
+            work()
+        except BaseException as error:
+            errors.append(error)
+
+    futures = _submit(help_out, helpers)
     try:
         work()
     finally:  # after an error too: nobody may go on writing to the array when the caller has it back
-        with lock:
+        with idle:
             remaining = iter(())
+            idle.wait_for(lambda: busy == 0)
         for future in futures:
-            if not future.cancel():
-                future.result()
+            future.cancel()
+    if errors:
+        raise errors[0]
 
 
 _NO_MORE = object()
 
 
 def _submit(work: Callable[[], None], helpers: int) -> list[Future[None]]:
-    try:
+    """As many helpers as can be had: none while the interpreter shuts down, or where the system has no more threads."""
+    futures: list[Future[None]] = []
+    with contextlib.suppress(RuntimeError):
         pool = _shared_pool()
-        return [pool.submit(work) for _ in range(helpers)]
-    except RuntimeError:  # the interpreter is shutting down: the caller does it all
-        return []
+        for _ in range(helpers):
+            futures.append(pool.submit(work))
+    return futures
 
 
 def _shared_pool() -> ThreadPoolExecutor:

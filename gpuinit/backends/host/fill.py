@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gpuinit.backends.host.scratch import scratch
+from gpuinit.backends.host.scratch import scratch, workspace
 from gpuinit.backends.host.transforms import TRANSFORMS
 from gpuinit.backends.host.words import words
 from gpuinit.backends.reals import reals
@@ -30,6 +30,7 @@ def fill(x: np.ndarray, distribution: Distribution, stream: Stream) -> None:
     real = working(x.dtype.newbyteorder("="))
     transform = TRANSFORMS[type(distribution)](distribution)
 
+    @workspace()
     def fill_piece(piece: tuple[int, np.ndarray]) -> None:
         start, part = piece
         drawn = words(stream, start, part.size, 8 * real.itemsize)

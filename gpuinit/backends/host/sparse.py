@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 
 from gpuinit.backends.host.fill import fill
+from gpuinit.backends.host.scratch import workspace
 from gpuinit.backends.host.words import philox_blocks
 from gpuinit.distributions import Distribution
 from gpuinit.generator import Stream
@@ -28,6 +29,7 @@ def sparse(x: np.ndarray, zeros: int, values: Distribution, stream: Stream) -> N
     width = max(1, min(columns, PIECE // zeros))
     starts = list(itertools.product(range(0, columns, width), range(0, zeros, PIECE)))
 
+    @workspace()
     def zero_piece(start: tuple[int, int]) -> None:
         column, rank = start
         chosen = np.arange(column, min(column + width, columns))

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from typing import Any
-
 import numpy as np
 
+from gpuinit.backends.host.scratch import philox
 from gpuinit.generator import Stream
 
 BLOCK_BITS = 256
-_local = threading.local()
 
 
 def words(stream: Stream, start: int, count: int, bits: int) -> np.ndarray:
@@ -25,7 +22,7 @@ def words(stream: Stream, start: int, count: int, bits: int) -> np.ndarray:
 
 def philox_blocks(key: tuple[int, int], counter: tuple[int, int, int, int], blocks: int) -> np.ndarray:
     """The uint64 words of the blocks whose counters follow `counter` (least word first)."""
-    generator = _philox()
+    generator = philox()
     generator.state = {
         "bit_generator": "Philox",
         "state": {"counter": np.array(counter, np.uint64), "key": np.array(key, np.uint64)},
@@ -36,10 +33,3 @@ def philox_blocks(key: tuple[int, int], counter: tuple[int, int, int, int], bloc
     }
     raw: np.ndarray = generator.random_raw(4 * blocks)
     return raw
-
-
-def _philox() -> Any:
-    """This thread's bit generator; to make one costs more than to set it."""
-    if not hasattr(_local, "philox"):
-        _local.philox = np.random.Philox(key=0)
-    return _local.philox
