@@ -89,16 +89,17 @@ def for_each(function: Callable[[Item], None], items: Iterable[Item], most: int)
                 busy += 1
             try:
                 function(item)  # type: ignore[arg-type]
+            except BaseException as error:
+                errors.append(error)  # before this thread counts as idle, when the caller looks
+                raise
             finally:
                 with idle:
                     busy -= 1
                     idle.notify_all()
 
     def help_out() -> None:
-        try:
+        with contextlib.suppress(BaseException):  # the caller has it from `errors`
             work()
-        except BaseException as error:
-            errors.append(error)
 
     futures = _submit(help_out, helpers)
     try:

@@ -202,17 +202,46 @@ def test_no_thread_can_be_started():
     """)
 
 
-def test_errors_in_a_piece_reach_the_caller():
-    """An interrupt in the middle of a fill ends it, and the next one is right."""
+def test_an_error_of_a_helper_reaches_the_caller():
+    """However slowly the helper ends: here each line that it runs of the module takes its time."""
+    run("""
+        from gpuinit.threads import for_each
+
+        def slow(frame, event, _):
+            if not frame.f_code.co_filename.endswith("threads.py"):
+                return None
+            time.sleep(0.002)
+            return slow
+
+        def fail(_):
+            if threading.current_thread() is threading.main_thread():
+                taken.wait(5)
+            else:
+                taken.set()
+                raise MemoryError
+
+        threading.settrace(slow)
+        gi.set_num_threads(2)
+        for _ in range(10):
+            taken = threading.Event()
+            try:
+                for_each(fail, range(2), 2)
+            except MemoryError:
+                continue
+            raise AssertionError("the error is lost")
+    """)
+
+
+def test_an_interrupt_ends_a_fill_and_the_next_is_right():
     run("""
         import _thread
         expected = fill("normal_", {}, 4_000_000, 1).tobytes()
         interrupted = 0
-        for delay in np.linspace(0, 0.03, 8):
+        for delay in np.linspace(0.001, 0.03, 8):
             timer = threading.Timer(delay, _thread.interrupt_main)
             try:
                 timer.start()
-                x = fill("normal_", {}, 4_000_000, 1)
+                fill("normal_", {}, 4_000_000, 1)
                 timer.join()
                 time.sleep(0.01)
             except KeyboardInterrupt:
@@ -220,6 +249,42 @@ def test_errors_in_a_piece_reach_the_caller():
             timer.join()
             assert fill("normal_", {}, 4_000_000, 1).tobytes() == expected
         assert interrupted
+    """)
+
+
+def test_an_interrupt_at_any_call():
+    """Python takes signals where functions begin: one is put at each such place in turn, up to the standard library's pool."""
+    run("""
+        expected = fill("uniform_", {}, 300_000, 1).tobytes()
+
+        class Interrupt(BaseException):
+            pass
+
+        def interrupted_at(number):
+            calls = 0
+
+            def trace(frame, event, _):
+                nonlocal calls
+                caller = frame.f_back.f_code
+                if caller.co_filename.endswith("gpuinit/threads.py") and "submit" not in caller.co_name:
+                    calls += 1
+                    if calls == number:
+                        raise Interrupt
+
+            sys.settrace(trace)
+            try:
+                fill("uniform_", {}, 300_000, 1)
+            except Interrupt:
+                return True
+            finally:
+                sys.settrace(None)
+            return False
+
+        number = 1
+        while interrupted_at(number):
+            assert fill("uniform_", {}, 300_000, 1).tobytes() == expected, number
+            number += 1
+        assert number > 5
     """)
 
 
