@@ -74,40 +74,41 @@ def for_each(function: Callable[[Item], None], items: Iterable[Item], most: int)
         for item in items:
             function(item)
         return
-    idle = threading.Condition()
+    lock = threading.Lock()  # not a Condition: its methods are Python code, which an interrupt can end with the lock held
     remaining = iter(items)
-    busy = 0
+    closed = False
+    running: list[threading.Lock] = []
     errors: list[BaseException] = []
 
     def work() -> None:
-        nonlocal busy
         while True:
-            with idle:
+            with lock:
                 item = next(remaining, _NO_MORE)
-                if item is _NO_MORE:
-                    return
-                busy += 1
-            try:
-                function(item)  # type: ignore[arg-type]
-            except BaseException as error:
-                errors.append(error)  # before this thread counts as idle, when the caller looks
-                raise
-            finally:
-                with idle:
-                    busy -= 1
-                    idle.notify_all()
+            if item is _NO_MORE:
+                return
+            function(item)  # type: ignore[arg-type]
 
     def help_out() -> None:
-        with contextlib.suppress(BaseException):  # the caller has it from `errors`
-            work()
+        at_work = threading.Lock()
+        with at_work:
+            with lock:
+                if closed:
+                    return
+                running.append(at_work)
+            try:
+                work()
+            except BaseException as error:
+                errors.append(error)
 
     futures = _submit(help_out, helpers)
     try:
         work()
     finally:  # after an error too: nobody may go on writing to the array when the caller has it back
-        with idle:
-            remaining = iter(())
-            idle.wait_for(lambda: busy == 0)
+        with lock:
+            closed, remaining = True, iter(())
+        for at_work in running:
+            with at_work:
+                pass
         for future in futures:
             future.cancel()
     if errors:
