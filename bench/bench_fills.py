@@ -1,65 +1,68 @@
-"""Throughput of fills: `pytest bench --benchmark-group-by=param:name,param:dtype`, 2**22 elements.
+"""Throughput of every function, by pytest-benchmark: `pytest bench -k "normal_ and float32 and log2_20"`.
 
-Peers stand beside each function where they are installed: NumPy's Generator on Philox, and torch.nn.init on the CPU.
+One library runs after the other here; `bench/run.py` compares them fairly. The tables are `peers.PEERS` and `cases.CASES`.
 """
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Callable
+from typing import Any
 
-import numpy as np
 import pytest
-
-import gpuinit as gi
-
-SIZE = 2**22
-SHAPE = (2048, 2048)
-DTYPES = ("float16", "float32", "float64")
-FUNCTIONS = {
-    "uniform_": {},
-    "normal_": {},
-    "trunc_normal_": {},
-    "sparse_": {"sparsity": 0.1},
-    "zeros_": {},
-    "eye_": {},
-}
+from cases import BARS, CASES, DTYPES, GPU_SIZES, SIZES, Bar, Case, Shape
+from peers import NUMPY, OURS, PEERS, PHILOX, TORCH, MissingError, Peer, Runner, cupy_module, empty
+from threads import available
 
 
-def measure(benchmark, fill, dtype):
-    """Time `fill`, and say how many bytes it writes."""
-    benchmark.extra_info["bytes"] = SIZE * np.dtype(dtype).itemsize
+def _measure(benchmark: Any, peer: Peer, case: Case, shape: Shape, dtype: str, arrays: int = 1) -> None:
+    try:
+        memory = [empty(peer.device, shape, dtype) for _ in range(arrays)]
+        runners = [peer.prepare(case, x, available()) for x in memory]
+    except MissingError as reason:
+        pytest.skip(str(reason))
+    fill = _filler(peer, runners)
+    try:
+        fill()
+    except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        if peer.library == OURS:
+            raise
+        pytest.skip(f"{peer.library} lacks {dtype} here: {error}")
     benchmark(fill)
+    nbytes = sum(x.nbytes for x in memory)
+    benchmark.extra_info["bytes"] = nbytes
+    if benchmark.stats:  # none with --benchmark-disable
+        benchmark.extra_info["GB/s"] = nbytes / benchmark.stats.stats.median / 1e9
 
 
+def _filler(peer: Peer, runners: list[Runner]) -> Callable[[], None]:
+    """One turn of all runners, until the device is done."""
+
+    def fill() -> None:
+        for runner in runners:
+            runner.run()
+        for runner in runners:
+            runner.wait()
+        if peer.events:
+            cupy_module().cuda.get_current_stream().synchronize()
+
+    return fill
+
+
+@pytest.mark.parametrize("size", GPU_SIZES, ids=lambda size: f"log2_{size.bit_length() - 1}")
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", FUNCTIONS)
-@pytest.mark.parametrize("backend", ["numpy", "cupy"])
-def bench_gpuinit(benchmark, backend, name, dtype):
-    xp = pytest.importorskip(backend)
-    if backend == "cupy" and not xp.is_available():
-        pytest.skip("CuPy finds no CUDA device")
-    x = xp.empty(SHAPE, dtype)
-
-    def fill():
-        getattr(gi, name)(x, **FUNCTIONS[name])
-        if backend == "cupy":
-            xp.cuda.Device().synchronize()
-
-    measure(benchmark, fill, dtype)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("peer", PEERS, ids=lambda peer: f"{peer.library} {peer.device}")
+def bench_sizes(benchmark: Any, peer: Peer, case: Case, dtype: str, size: int) -> None:
+    if size > min(case.most, max(GPU_SIZES if peer.device == "cuda" else SIZES)):
+        pytest.skip("too large")
+    _measure(benchmark, peer, case, case.shape(size), dtype)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", FUNCTIONS)
-def bench_torch(benchmark, name, dtype):
-    torch = pytest.importorskip("torch")
-    x = torch.empty(SHAPE, dtype=getattr(torch, dtype))
-    init = importlib.import_module("torch.nn.init")
-    measure(benchmark, lambda: getattr(init, name)(x, **FUNCTIONS[name]), dtype)
-
-
-@pytest.mark.parametrize("dtype", DTYPES[1:])
-@pytest.mark.parametrize(("name", "method"), [("uniform_", "random"), ("normal_", "standard_normal")])
-def bench_numpy_generator(benchmark, name, method, dtype):
-    x = np.empty(SHAPE, dtype)
-    draw = getattr(np.random.Generator(np.random.Philox(1)), method)
-    measure(benchmark, lambda: draw(out=x, dtype=dtype), dtype)
+@pytest.mark.parametrize("bar", BARS, ids=lambda bar: f"{bar.case.name} {bar.dtype} {bar.size}")
+@pytest.mark.parametrize(
+    "peer",
+    [peer for peer in PEERS if peer.device == "cpu" and peer.library in (OURS, TORCH, PHILOX, NUMPY)],
+    ids=lambda peer: peer.library,
+)
+def bench_bars(benchmark: Any, peer: Peer, bar: Bar) -> None:
+    _measure(benchmark, peer, bar.case, bar.shape, bar.dtype, bar.arrays)
