@@ -1,0 +1,31 @@
+"""Numbers of elements beyond 2**32 on the CPU, without the memory for them; for the GPU, see `test_indices_beyond_32_bits`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import gpuinit as gi
+from gpuinit.backends.host.fill import PIECE, pieces
+from gpuinit.backends.host.words import words
+
+
+@pytest.mark.parametrize("shape", [(2**33,), (2**18, 2**15), (3, 2**31 + 1), (2**31 + 1, 2)], ids=str)
+def test_pieces_follow_each_other(shape):
+    """One element stands for all: pieces are views, so that none is ever looked at."""
+    expected = 0
+    for start, part in pieces(np.broadcast_to(np.float32(0), shape)):
+        assert start == expected
+        assert 0 < part.size <= PIECE
+        expected += part.size
+    assert expected == np.prod(shape, dtype=object)
+
+
+@pytest.mark.parametrize("start", [2**31 - 3, 2**32 + 5, 2**36 + 1, 2**60])
+@pytest.mark.parametrize("bits", [32, 64])
+def test_words_of_far_elements(start, bits):
+    per_block = 256 // bits
+    stream = np.random.Philox(42)
+    stream.advance(start // per_block)
+    expected = stream.random_raw(40).view(f"<u{bits // 8}")[start % per_block :][:20]
+    assert np.array_equal(words(gi.Generator(42).reserve(0), start, 20, bits), expected)
