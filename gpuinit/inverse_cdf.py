@@ -18,7 +18,7 @@ OCTAVES = 64
 
 @dataclass(frozen=True)
 class Layout:
-    """How a float of one precision is cut into row number and polynomial argument."""
+    """How a float of one precision gives a row number: by its exponent and leading mantissa bits. Its mantissa is the argument."""
 
     dtype: np.dtype[Any]
     segment_bits: int
@@ -29,7 +29,7 @@ class Layout:
         return int(np.finfo(self.dtype).nmant)
 
     @property
-    def argument_bits(self) -> int:
+    def row_shift(self) -> int:
         return self.mantissa_bits - self.segment_bits
 
     @property

@@ -1,6 +1,6 @@
 // inverse_cdf(table, word): Phi^-1 of the odd integer `word | 1` as a fraction of its range, from a table of short polynomials.
 // v, the word as a signed integer, is rounded to the working precision W. v's exponent and leading mantissa bits are the row,
-// the other mantissa bits the polynomial's argument; rows hold Phi^-1 <= 0 and are for v > 0, v < 0 mirrors them.
+// its mantissa, from 1 to 2, the polynomial's argument; rows hold Phi^-1 <= 0 and are for v > 0, v < 0 mirrors them.
 #pragma once
 #include "ieee.cuh"
 
@@ -37,21 +37,18 @@ template <typename W, typename Word>
 __device__ __forceinline__ W inverse_cdf(const W *table, Word word) {
     using Bits = typename Real<W>::Word;
     using Row = Table<W>;
-    constexpr int argument_bits = Row::mantissa_bits - Row::segment_bits;
-    constexpr Bits argument_mask = (Bits(1) << argument_bits) - 1;
+    constexpr Bits mantissa = (Bits(1) << Row::mantissa_bits) - 1;
+    constexpr Bits one = Bits(Row::bias) << Row::mantissa_bits;
     constexpr Bits sign = Bits(1) << (8 * sizeof(Bits) - 1);
     // Row of v = 1, which stands for p = 2**-32 or 2**-64, less the exponent field of 1.
     constexpr int offset = (OCTAVES - 8 * (int)sizeof(Word) - Row::bias) * (1 << Row::segment_bits);
-    // An integer below 2**mantissa_bits is a float once it is set under this exponent, and its implied bit taken off.
-    constexpr Bits whole = Bits(Row::bias + Row::mantissa_bits) << Row::mantissa_bits;
-    constexpr W implied = W(Bits(1) << Row::mantissa_bits);
 
     const Bits v = Real<W>::bits(Real<W>::from(as_signed(word | 1)));
-    const Row row = load_row(table, (int)((v & ~sign) >> argument_bits) + offset);
-    const W t = add(Real<W>::of_bits((v & argument_mask) | whole), -implied);
+    const Row row = load_row(table, (int)((v & ~sign) >> (Row::mantissa_bits - Row::segment_bits)) + offset);
+    const W r = Real<W>::of_bits((v & mantissa) | one);
     W z = row.c[Row::degree];
 #pragma unroll
-    for (int k = Row::degree - 1; k >= 0; --k) z = add(multiply(z, t), row.c[k]);
+    for (int k = Row::degree - 1; k >= 0; --k) z = add(multiply(z, r), row.c[k]);
     return Real<W>::of_bits(Real<W>::bits(z) ^ (v & sign));
 }
 

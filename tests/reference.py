@@ -136,12 +136,11 @@ def row(r: int, work: type) -> tuple[Any, ...]:
     if octave == 63:
         return (work(0),) * (degree + 1)
     with mpmath.workdps(60):
-        h = mpmath.ldexp(1, octave - 64 - s_bits)
-        p0 = h * (2**s_bits + m)
-        nodes = [(1 - mpmath.cos((2 * k + 1) * mpmath.pi / (2 * degree + 2))) / 2 for k in range(degree + 1)]
-        vandermonde = mpmath.matrix([[s**j for j in range(degree + 1)] for s in nodes])
-        g = mpmath.lu_solve(vandermonde, mpmath.matrix([quantile(p0 + s * h) for s in nodes]))
-        exact = [Fraction(*mpmath.libmp.to_rational(mpmath.ldexp(g[j], j * (s_bits - t_bits))._mpf_)) for j in range(degree + 1)]
+        halves = [(1 - mpmath.cos((2 * k + 1) * mpmath.pi / (2 * degree + 2))) / 2 for k in range(degree + 1)]
+        nodes = [1 + (m + half) / 2**s_bits for half in halves]
+        vandermonde = mpmath.matrix([[r**j for j in range(degree + 1)] for r in nodes])
+        g = mpmath.lu_solve(vandermonde, mpmath.matrix([quantile(mpmath.ldexp(r, octave - 64)) for r in nodes]))
+        exact = [Fraction(*mpmath.libmp.to_rational(g[j]._mpf_)) for j in range(degree + 1)]
     return tuple(work(float(rounded(abs(c), t_bits + 1))) * work(-1 if c < 0 else 1) for c in exact)
 
 
@@ -153,11 +152,13 @@ def inverse_cdf(word: int, bits: int, work: type) -> Any:
     f = int(rounded(abs(v), t_bits + 1))
     e = f.bit_length() - 1
     # f has no more digits than fit, so the shift to the right drops zeros only.
-    m, t = divmod(((f << t_bits) >> e) - (1 << t_bits), 1 << (t_bits - s_bits))
+    mantissa = (f << t_bits) >> e
+    m = (mantissa >> (t_bits - s_bits)) - 2**s_bits
+    r = work(mantissa) / work(2**t_bits)
     coefficients = row((e + 64 - bits) * 2**s_bits + m, work)
     total = coefficients[-1]
     for c in reversed(coefficients[:-1]):
-        total = total * work(t) + c
+        total = total * r + c
     return total if v > 0 else -total
 
 

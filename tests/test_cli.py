@@ -15,7 +15,7 @@ from gpuinit.__main__ import main
 from gpuinit.models import MODELS, gpt2, resnet50
 from tests.conftest import to_host
 
-RESNET50_DIGEST = "64eb8cc23a4d5f8bdf5a2483ebdeb4434d18d3138e1b739fba83ef3ab47ba916"
+RESNET50_DIGEST = "1a08c007ea51b0d28510dc5c82fb7bc2bb15276932772c96ae504a6d4f2fa53b"
 LAST_LINE = (
     r"resnet50 on {}: 25,557,032 parameters, 102\.2 MB in \d+\.\d{{3}} s, \d+\.\d\d GB/s, digest " + RESNET50_DIGEST + r"\Z"
 )

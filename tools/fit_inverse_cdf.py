@@ -1,6 +1,6 @@
 """Compute the tables of the inverse normal CDF, `gpuinit/data/inverse_cdf{32,64}.npy`.
 
-Run `python tools/fit_inverse_cdf.py` (needs mpmath and SciPy, three minutes) to write both tables again;
+Run `python tools/fit_inverse_cdf.py` (needs mpmath and SciPy, a quarter of a minute) to write both tables again;
 `--check N` recomputes N rows of each and compares. docs/values.md, section "The table", defines every number.
 """
 
@@ -28,27 +28,26 @@ def inverse_cdf(p: mpmath.mpf) -> mpmath.mpf:
 
 
 def interpolate(f: Callable[[mpmath.mpf], mpmath.mpf], start: mpmath.mpf, width: mpmath.mpf, degree: int) -> list[mpmath.mpf]:
-    """Coefficients, in s = (p - start) / width, of the polynomial equal to f at the Chebyshev nodes."""
+    """Coefficients of the polynomial equal to f at the Chebyshev nodes of the interval from `start` on."""
     count = degree + 1
-    nodes = [(1 - mpmath.cos((2 * k + 1) * mpmath.pi / (2 * count))) / 2 for k in range(count)]
+    nodes = [start + width * (1 - mpmath.cos((2 * k + 1) * mpmath.pi / (2 * count))) / 2 for k in range(count)]
     powers = mpmath.matrix(count, count)
     for row, node in enumerate(nodes):
         for column in range(count):
             powers[row, column] = node**column
-    values = mpmath.matrix([f(start + width * node) for node in nodes])
+    values = mpmath.matrix([f(node) for node in nodes])
     return list(mpmath.lu_solve(powers, values))
 
 
 def table_row(layout: Layout, row: int) -> np.ndarray:
-    """The coefficients of one segment, highest power last, for the integer argument t."""
+    """The coefficients of one segment, highest power last, for the mantissa r, 1 <= r < 2."""
     segments = 2**layout.segment_bits
     octave, segment = divmod(row, segments)
     if octave == OCTAVES - 1:  # p = 1/2 and no other: z = 0
         return np.zeros(layout.degree + 1, layout.dtype)
-    width = mpmath.ldexp(1, octave - OCTAVES - layout.segment_bits)
-    in_s = interpolate(inverse_cdf, width * (segments + segment), width, layout.degree)
-    in_t = [mpmath.ldexp(c, -layout.argument_bits * k) for k, c in enumerate(in_s)]
-    return np.array([rounded(c, layout.dtype) for c in in_t], layout.dtype)
+    width = mpmath.ldexp(1, -layout.segment_bits)
+    polynomial = interpolate(lambda r: inverse_cdf(mpmath.ldexp(r, octave - OCTAVES)), 1 + segment * width, width, layout.degree)
+    return np.array([rounded(c, layout.dtype) for c in polynomial], layout.dtype)
 
 
 def rounded(value: mpmath.mpf, dtype: np.dtype) -> float:

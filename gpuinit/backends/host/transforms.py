@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -85,9 +85,10 @@ TRANSFORMS: dict[type, Callable[[Any], Transform]] = {Uniform: uniform, Normal: 
 def _scale(out: np.ndarray, std: Any, mean: Any, odd_mean: Any) -> None:
     if std != 1:
         np.multiply(out, std, out=out)
-    # Means of 0 are added too: that makes -0 into 0.
     if mean == odd_mean:
-        np.add(out, mean, out=out)
+        # A mean of 0 changes only -0, which a product is if it underflows: no z but 0 itself is below 2**-60.
+        if mean != 0 or abs(std) < 2.0**-60:
+            np.add(out, mean, out=out)
     else:
         pairs = out.reshape(-1, 2)
         np.add(pairs, np.array([mean, odd_mean]), out=pairs)
@@ -106,37 +107,49 @@ def _multiply_high(words: np.ndarray, factor: np.uint64) -> np.ndarray:
 
 def _inverse_cdf(words: np.ndarray, out: np.ndarray) -> None:
     """Write Phi^-1 of each odd word `word | 1`, as a fraction of its range, to `out`; the words are overwritten."""
-    layout = TABLES[out.dtype]
+    shift = TABLES[out.dtype].row_shift
     words |= words.dtype.type(1)
-    np.copyto(out, words.view(_SIGNED[words.dtype]), casting="unsafe")
-    bits = out.view(_UNSIGNED[out.dtype])
-    row = scratch("row", out.size, np.intp)
-    np.right_shift(bits, bits.dtype.type(layout.argument_bits), out=row, casting="unsafe")
-    bits &= bits.dtype.type((1 << layout.argument_bits) - 1)
     argument = scratch("argument", out.size, out.dtype)
-    np.copyto(argument, bits.view(_SIGNED[bits.dtype]), casting="unsafe")
+    np.copyto(argument, words.view(_SIGNED[words.dtype]), casting="unsafe")
     lookup = _lookup(out.dtype, 8 * words.itemsize)
-    term = scratch("term", out.size, out.dtype)
-    lookup[-1].take(row, out=out, mode="wrap")
-    for coefficient in lookup[-2::-1]:
+    if lookup.exponent:
+        np.multiply(argument, out.dtype.type(2.0**lookup.exponent), out=argument)
+    row = scratch("row", out.size, np.intp)
+    bits = argument.view(_UNSIGNED[out.dtype])
+    np.right_shift(bits, bits.dtype.type(shift), out=row, casting="unsafe")
+    term = words.view(out.dtype)[: out.size]
+    lookup.coefficients[-1].take(row, out=out, mode="wrap")
+    for coefficient in lookup.coefficients[-2::-1]:
         np.multiply(out, argument, out=out)
         coefficient.take(row, out=term, mode="wrap")
         np.add(out, term, out=out)
 
 
-@functools.cache
-def _lookup(dtype: np.dtype[Any], word_bits: int) -> np.ndarray:
-    """One array a coefficient, indexed by sign, exponent and leading mantissa bits of the float, as they stand in it.
+class _Lookup(NamedTuple):
+    """The table for arguments v * 2**exponent as they stand; one array a coefficient, indexed by sign, exponent and leading
+    mantissa bits of the argument."""
 
-    v is a float of at least 1, so most of the index range is never touched (nor, therefore, paid for in memory).
+    coefficients: np.ndarray
+    exponent: int
+
+
+@functools.cache
+def _lookup(dtype: np.dtype[Any], word_bits: int) -> _Lookup:
+    """The polynomials in the mantissa r as ones in r * 2**e: with c_j * 2**(-e j), every rounding is that of c_j and r, scaled.
+
+    Most of the index range is never touched (nor, therefore, paid for in memory).
     """
     layout = TABLES[dtype]
-    table = coefficients(dtype).T
-    one = layout.exponent_bias << layout.segment_bits
-    skipped = (OCTAVES - word_bits) << layout.segment_bits
-    used = table[:, skipped:]
-    half = 1 << (8 * dtype.itemsize - 1 - layout.argument_bits)
-    lookup = np.zeros((len(table), 2 * half), dtype)
-    lookup[:, one : one + used.shape[1]] = used
-    lookup[:, half + one : half + one + used.shape[1]] = -used
-    return lookup
+    # 64-bit words would scale by up to 2**-126, which float32 has no room for beside c_2.
+    exponent = -32 if (dtype.itemsize, word_bits) == (4, 64) else 0
+    row = np.arange((OCTAVES - word_bits) << layout.segment_bits, layout.rows)
+    exponents = (row >> layout.segment_bits) - (OCTAVES - word_bits) + exponent
+    powers = np.arange(layout.degree + 1)[:, None]
+    scaled = np.ldexp(coefficients(dtype).T[:, row], -exponents * powers)
+    one = (layout.exponent_bias + exponent) << layout.segment_bits
+    half = 1 << (8 * dtype.itemsize - 1 - layout.row_shift)
+    lookup = np.zeros((layout.degree + 1, 2 * half), dtype)
+    lookup[:, one : one + len(row)] = scaled
+    # Odd in v: coefficients of even powers change sign, and no zero is -0.
+    lookup[:, half + one : half + one + len(row)] = 0 - scaled * (-1) ** powers
+    return _Lookup(lookup, exponent)
