@@ -1,9 +1,12 @@
 // fill(x, i, stream, transform): the elements of x whose words lie in block i of the fill, as transform(word, element's number).
+// fill_blocks(x, i, threads, ...): the same for blocks i, i + threads ..., BLOCKS of them, which share set-up and key schedule.
 // `Array` is CuPy's CArray; contiguous and aligned ones are stored 16 bytes at a time, any other by C-order number.
 #pragma once
 #include "philox.cuh"
 
 namespace gpuinit {
+
+constexpr int BLOCKS = 2;  // a thread
 
 // Write `count` elements to a place aligned for 16-byte stores.
 template <typename Bits, int count>
@@ -40,14 +43,29 @@ __device__ __forceinline__ void fill(Array &x, i64 i, const Stream &stream, cons
     using Word = typename Real<typename Rounded<T>::Working>::Word;
     constexpr int count = sizeof(Block) / sizeof(Word);
     const Block block = stream.block(i);
-    typename Rounded<T>::Bits bits[count];
+    typename Rounded<T>::Working values[count];
 #pragma unroll
     for (int j = 0; j < count; ++j) {
         Word word;
         block.word(j, word);
-        bits[j] = Rounded<T>::bits(transform(word, i * count + j));
+        values[j] = transform(word, i * count + j);
+    }
+    typename Rounded<T>::Bits bits[count];
+#pragma unroll
+    for (int j = 0; j < count; ++j) {
+        if constexpr (sizeof(bits[0]) == 2) {
+            bits[j] = Rounded<T>::pair(values[j & ~1], values[j | 1]) >> 16 * (j % 2);
+        } else {
+            bits[j] = Rounded<T>::bits(values[j]);
+        }
     }
     store<T>(x, i * count, bits);
+}
+
+template <typename T, typename Array, typename Transform>
+__device__ __forceinline__ void fill_blocks(Array &x, i64 i, i64 threads, const Stream &stream, const Transform &transform) {
+#pragma unroll
+    for (int j = 0; j < BLOCKS; ++j) fill<T>(x, i + j * threads, stream, transform);
 }
 
 }  // namespace gpuinit

@@ -73,7 +73,7 @@ template <> struct Real<double> {
     static __device__ __forceinline__ double of_bits(u64 b) { return __longlong_as_double(b); }
 };
 
-// round_to<T>(w): the bits of w rounded once to the array's type T.
+// bits(w): the bits of w rounded once to the array's type T; of 16-bit types also pair(w0, w1), those of two, w0's in the low half.
 template <typename T> struct Rounded;
 
 template <> struct Rounded<float> {
@@ -97,6 +97,15 @@ template <> struct Rounded<float16> {
         asm("cvt.rn.f16.f32 %0, %1;" : "=h"(r) : "f"(w));
         return r;
     }
+    static __device__ __forceinline__ u32 pair(float w0, float w1) {
+#if __CUDA_ARCH__ >= 800
+        u32 r;
+        asm("cvt.rn.f16x2.f32 %0, %2, %1;" : "=r"(r) : "f"(w0), "f"(w1));
+        return r;
+#else
+        return bits(w0) | (u32)bits(w1) << 16;
+#endif
+    }
 };
 
 // CuPy's class for bfloat16. By integers, since only devices from sm_80 on have an instruction for it; w is no nan.
@@ -106,6 +115,15 @@ template <> struct Rounded<bfloat16> {
     static __device__ __forceinline__ u16 bits(float w) {
         const u32 b = __float_as_uint(w);
         return (b + 0x7fff + (b >> 16 & 1)) >> 16;
+    }
+    static __device__ __forceinline__ u32 pair(float w0, float w1) {
+#if __CUDA_ARCH__ >= 800
+        u32 r;
+        asm("cvt.rn.bf16x2.f32 %0, %2, %1;" : "=r"(r) : "f"(w0), "f"(w1));
+        return r;
+#else
+        return bits(w0) | (u32)bits(w1) << 16;
+#endif
     }
 };
 

@@ -23,9 +23,11 @@ struct Block {
     __device__ __forceinline__ void word(int j, u32 &out) const { out = (u32)(words[j / 2] >> (32 * (j % 2))); }
 };
 
+// The rounds from number `start` on, of the counter and the key that this round sees.
+template <int start = 0>
 __device__ __forceinline__ Block philox(Key key, u64 c0, u64 c1, u64 c2, u64 c3) {
 #pragma unroll
-    for (int round = 0; round < PHILOX_ROUNDS; ++round) {
+    for (int round = start; round < PHILOX_ROUNDS; ++round) {
         u64 high0 = __umul64hi(PHILOX_M0, c0), low0 = PHILOX_M0 * c0;
         u64 high1 = __umul64hi(PHILOX_M1, c2), low1 = PHILOX_M1 * c2;
         c0 = high1 ^ c1 ^ key.low;
@@ -43,7 +45,12 @@ struct Stream {
     Key key;
     u64 first;
 
-    __device__ __forceinline__ Block block(u64 i) const { return philox(key, first + i + 1, 0, 0, 0); }
+    // Of the counter (c, 0, 0, 0); the first round by hand, since nvrtc does not see that the high half of a product with 0 is 0.
+    __device__ __forceinline__ Block block(u64 i) const {
+        const u64 c = first + i + 1;
+        const Key next = {key.low + PHILOX_W0, key.high + PHILOX_W1};
+        return philox<1>(next, key.low, 0, __umul64hi(PHILOX_M0, c) ^ key.high, PHILOX_M0 * c);
+    }
 };
 
 }  // namespace gpuinit

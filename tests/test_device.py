@@ -80,8 +80,8 @@ def test_orthogonal_copies_nothing_and_never_waits(cupy, cudasim, shape, dtype):
     assert calls[0].lower().endswith("orgqr")
 
 
-def test_a_block_of_32_bytes_is_one_thread(cupy, cudasim):
-    for dtype, per_thread in (("float32", 8), ("float64", 4), ("float16", 8)):
+def test_two_blocks_of_32_bytes_are_one_thread(cupy, cudasim):
+    for dtype, per_thread in (("float32", 16), ("float64", 8), ("float16", 16)):
         (launch,) = traced(cudasim, "uniform_", cupy.empty(1024 * per_thread, dtype), {}).of("launch")
         threads = int(launch["grid"].split(",")[0]) * int(launch["block"].split(",")[0])
         assert threads == 1024

@@ -16,7 +16,7 @@ from gpuinit.generator import Stream
 from gpuinit.inverse_cdf import coefficients
 from gpuinit.permutation import domain_bits
 
-BLOCK_BYTES = 32
+BYTES = 64  # of words a thread: BLOCKS Philox blocks, `kernels/fill.cuh`
 
 
 def fill(x: Any, distribution: Distribution, stream: Stream) -> None:
@@ -87,9 +87,9 @@ def _launch(name: str, x: Any, stream: Stream, *parameters: Any) -> None:
     if x.flags.c_contiguous:
         x = x.reshape(-1)  # one kernel for all shapes
     real = working(np.dtype(x.dtype))
-    blocks = -(-x.size * real.itemsize // BLOCK_BYTES)
+    threads = -(-x.size * real.itemsize // BYTES)
     low, high = map(np.uint64, stream.key)
-    kernel(name, real)(low, high, np.uint64(stream.block), *parameters, x, size=blocks)
+    kernel(name, real)(low, high, np.uint64(stream.block), *parameters, x, size=threads)
 
 
 @functools.cache

@@ -22,13 +22,13 @@ class Declaration(NamedTuple):
 
 
 def _fill(header: str, parameters: str, transform: str) -> Declaration:
-    """A fill of raw array x; its loop index is a Philox block. T is the array's type, W the working precision."""
+    """A fill of raw array x; its loop index is a thread of BLOCKS Philox blocks. T is the array's type, W the working one."""
     stream = "const gpuinit::Stream stream = {{key_low, key_high}, first};"
     return Declaration(
         ("fill.cuh", header),
         f"uint64 key_low, uint64 key_high, uint64 first, {parameters}",
         "raw T x",
-        f"{stream}\ngpuinit::fill<T>(x, i, stream, gpuinit::{transform});",
+        f"{stream}\ngpuinit::fill_blocks<T>(x, i, _ind.size(), stream, gpuinit::{transform});",
     )
 
 
