@@ -32,6 +32,8 @@ def unwrapped(value: Any) -> Any:
 
 def real(name: str, value: Any) -> float:
     """`value` as a float; a 0-d array counts as the number that it holds."""
+    if type(value) is float:
+        return value
     number = unwrapped(value)
     if not isinstance(number, Real) or isinstance(number, np.timedelta64):
         raise TypeError(f"{name} must be a real number, got {shown(value)} of type {type(value).__name__}")

@@ -76,12 +76,17 @@ class Truncated:
 Distribution = Point | Uniform | Normal | Truncated
 
 
+# What is cached below stays in step with its arguments: a dtype, and numbers that were made floats (0.0 for -0.0 does no harm,
+# since no result depends on a zero's sign).
+
+
 @functools.cache
 def working(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The precision in which values of `dtype` are computed: float64 for float64 and complex128, float32 for all others."""
     return np.dtype(np.float64) if dtype in (np.float64, np.complex128) else np.dtype(np.float32)
 
 
+@functools.cache
 def word_bytes(dtype: np.dtype[Any]) -> int:
     """Bytes of random words that an element takes: a complex one those of two reals."""
     return working(dtype).itemsize * (2 if dtype.kind == "c" else 1)
@@ -94,7 +99,11 @@ def part(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 def uniform(dtype: np.dtype[Any], a: Any, b: Any) -> Distribution:
     """Check the bounds of `uniform_`; see there."""
-    dtype = part(dtype)
+    return _uniform(part(dtype), real("a", a), real("b", b))
+
+
+@functools.lru_cache
+def _uniform(dtype: np.dtype[Any], a: float, b: float) -> Distribution:
     low, high = finite_in("a", a, dtype), finite_in("b", b, dtype)
     if low > high:
         raise ValueError(f"a must not exceed b, got a={low}, b={high}")
@@ -114,24 +123,37 @@ def uniform(dtype: np.dtype[Any], a: Any, b: Any) -> Distribution:
 
 def normal(dtype: np.dtype[Any], mean: Any, std: Any) -> Distribution:
     """Check the parameters of `normal_`; see there."""
+    if dtype.kind == "c":
+        return _complex_normal(dtype, complex_number("mean", mean), real("std", std))
+    return _normal(dtype, real("mean", mean), real("std", std))
+
+
+@functools.lru_cache
+def _normal(dtype: np.dtype[Any], mean: float, std: float) -> Distribution:
     real_type = working(dtype)
-    width = not_negative("std", std)
-    finite_in("std", width, real_type)
-    if dtype.kind != "c":
-        center = rounded(finite_in("mean", mean, real_type), real_type)
-        return Normal(center, rounded(width, real_type), center)
-    center = complex_number("mean", mean)
-    real_mean, imaginary_mean = (rounded(finite_in("mean", c, real_type), real_type) for c in (center.real, center.imag))
-    return Normal(real_mean, rounded(width / math.sqrt(2), real_type), imaginary_mean)
+    center = rounded(finite_in("mean", mean, real_type), real_type)
+    return Normal(center, rounded(finite_in("std", not_negative("std", std), real_type), real_type), center)
+
+
+@functools.lru_cache
+def _complex_normal(dtype: np.dtype[Any], mean: complex, std: float) -> Distribution:
+    real_type = working(dtype)
+    width = finite_in("std", not_negative("std", std), real_type) / math.sqrt(2)
+    real_mean, imaginary_mean = (rounded(finite_in("mean", c, real_type), real_type) for c in (mean.real, mean.imag))
+    return Normal(real_mean, rounded(width, real_type), imaginary_mean)
 
 
 def truncated(dtype: np.dtype[Any], mean: Any, std: Any, a: Any, b: Any) -> Distribution:
     """Check the parameters of `trunc_normal_`; see there."""
     if dtype.kind == "c":
         raise TypeError(f'x must be real for a truncated normal, got {dtype}; use variance_scaling_(x, distribution="normal")')
+    return _truncated(dtype, real("mean", mean), real("std", std), real("a", a), real("b", b))
+
+
+@functools.lru_cache
+def _truncated(dtype: np.dtype[Any], mean: float, std: float, low: float, high: float) -> Distribution:
     real_type = working(dtype)
     center, width = finite_in("mean", mean, real_type), finite_in("std", std, real_type)
-    low, high = real("a", a), real("b", b)
     if width <= 0:
         raise ValueError(f"std must be positive, got std={width}")
     if math.isnan(low) or math.isnan(high) or low > high or low == high == math.inf or low == high == -math.inf:

@@ -47,7 +47,7 @@ class Layout:
 
 TABLES = {
     np.dtype(np.float32): Layout(np.dtype(np.float32), segment_bits=5, degree=2),
-    np.dtype(np.float64): Layout(np.dtype(np.float64), segment_bits=6, degree=5),
+    np.dtype(np.float64): Layout(np.dtype(np.float64), segment_bits=7, degree=4),
 }
 
 

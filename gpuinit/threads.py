@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -63,16 +63,15 @@ def set_num_threads(threads: int) -> None:
     _drop_pool()
 
 
-def for_each(function: Callable[[Item], None], items: Iterable[Item], most: int) -> None:
-    """Call `function` on each of the items, which are at most `most`, on the calling thread and on helpers.
+def for_each(work: Callable[[Iterable[Item]], None], items: Iterable[Item], most: int) -> None:
+    """Call `work` on the calling thread and on helpers, fewer than `most`, each with an iterator: every item comes to one of them.
 
     Items are taken one by one by whichever thread is free, so a busy pool delays nothing: a helper that has not
     begun when the caller runs out of items is cancelled.
     """
     helpers = min(_threads, most) - 1
     if helpers < 1:
-        for item in items:
-            function(item)
+        work(items)
         return
     lock = threading.Lock()  # not a Condition: its methods are Python code, which an interrupt can end with the lock held
     remaining = iter(items)
@@ -80,13 +79,13 @@ def for_each(function: Callable[[Item], None], items: Iterable[Item], most: int)
     running: list[threading.Lock] = []
     errors: list[BaseException] = []
 
-    def work() -> None:
+    def taken() -> Iterator[Item]:
         while True:
             with lock:
                 item = next(remaining, _NO_MORE)
             if item is _NO_MORE:
                 return
-            function(item)  # type: ignore[arg-type]
+            yield item  # type: ignore[misc]
 
     def help_out() -> None:
         at_work = threading.Lock()
@@ -96,13 +95,13 @@ def for_each(function: Callable[[Item], None], items: Iterable[Item], most: int)
                     return
                 running.append(at_work)
             try:
-                work()
+                work(taken())
             except BaseException as error:
                 errors.append(error)
 
     futures = _submit(help_out, helpers)
     try:
-        work()
+        work(taken())
     finally:  # after an error too: nobody may go on writing to the array when the caller has it back
         with lock:
             closed, remaining = True, iter(())

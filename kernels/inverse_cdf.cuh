@@ -16,8 +16,8 @@ template <> struct Table<float> {
 };
 
 template <> struct Table<double> {
-    static constexpr int segment_bits = 6, mantissa_bits = 52, bias = 1023, degree = 5;
-    double c[6];  // three 16-byte loads
+    static constexpr int segment_bits = 7, mantissa_bits = 52, bias = 1023, degree = 4;
+    double c[6];  // three 16-byte loads; the last is padding
 };
 
 template <typename W>

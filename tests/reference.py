@@ -131,7 +131,7 @@ def quantile(p: mpmath.mpf) -> mpmath.mpf:
 @functools.cache
 def row(r: int, work: type) -> tuple[Any, ...]:
     """c_0 to c_d of one row of the table."""
-    s_bits, t_bits, degree = (5, 23, 2) if work is np.float32 else (6, 52, 5)
+    s_bits, t_bits, degree = (5, 23, 2) if work is np.float32 else (7, 52, 4)
     octave, m = divmod(r, 2**s_bits)
     if octave == 63:
         return (work(0),) * (degree + 1)
@@ -146,7 +146,7 @@ def row(r: int, work: type) -> tuple[Any, ...]:
 
 def inverse_cdf(word: int, bits: int, work: type) -> Any:
     """z of a word of so many bits."""
-    s_bits, t_bits = (5, 23) if work is np.float32 else (6, 52)
+    s_bits, t_bits = (5, 23) if work is np.float32 else (7, 52)
     v = word | 1
     v -= (v >> (bits - 1)) << bits
     f = int(rounded(abs(v), t_bits + 1))

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 
-from gpuinit.backends.host.transforms import _inverse_cdf
+from gpuinit.backends.host.scratch import Workspace
+from gpuinit.backends.host.transforms import inverse_cdf_of
 from gpuinit.inverse_cdf import OCTAVES, TABLES, coefficients
 from gpuinit.normal_cdf import cdf, interval
 
@@ -16,7 +17,7 @@ BOUNDS = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-14}
 
 def inverse(words, dtype):
     out = np.empty(len(words), dtype)
-    _inverse_cdf(words.copy(), out)
+    inverse_cdf_of(out.dtype, 8 * words.itemsize)(Workspace(), words.copy(), out)
     return out
 
 

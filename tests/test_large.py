@@ -7,6 +7,7 @@ import pytest
 
 import gpuinit as gi
 from gpuinit.backends.host.fill import PIECE, pieces
+from gpuinit.backends.host.scratch import Workspace
 from gpuinit.backends.host.words import words
 
 
@@ -14,7 +15,7 @@ from gpuinit.backends.host.words import words
 def test_pieces_follow_each_other(shape):
     """One element stands for all: pieces are views, so that none is ever looked at."""
     expected = 0
-    for start, part in pieces(np.broadcast_to(np.float32(0), shape)):
+    for start, part in pieces(np.broadcast_to(np.float32(0), shape), PIECE):
         assert start == expected
         assert 0 < part.size <= PIECE
         expected += part.size
@@ -28,4 +29,4 @@ def test_words_of_far_elements(start, bits):
     stream = np.random.Philox(42)
     stream.advance(start // per_block)
     expected = stream.random_raw(40).view(f"<u{bits // 8}")[start % per_block :][:20]
-    assert np.array_equal(words(gi.Generator(42).reserve(0), start, 20, bits), expected)
+    assert np.array_equal(words(Workspace(), gi.Generator(42).reserve(0), start, 20, bits), expected)

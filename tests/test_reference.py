@@ -252,7 +252,7 @@ def test_uniform_is_numpy_s(dtype):
     [
         (np.float32, 2048, "0f9854beb22fbb01eaaa2c461ecd34fc1b4c9fe3f22a2718b73e6430703c58d5"),
         pytest.param(
-            np.float64, 4096, "dc44eec0c8814841a3db9e1d0352da86bdf54b3e6c15e3b925cb09049b91d013", marks=pytest.mark.slow
+            np.float64, 8192, "dbc5bc1cfcc3232d33619ec0fa430c5fccb532cab453dfd899d30a35c9d5f60d", marks=pytest.mark.slow
         ),
     ],
 )

@@ -65,7 +65,7 @@ def counted(monkeypatch):
     module = importlib.import_module("gpuinit.backends.host.fill")  # as an attribute, this is the function of that name
 
     def count(words):
-        monkeypatch.setattr(module, "words", lambda stream, start, count, bits: words[start : start + count].copy())
+        monkeypatch.setattr(module, "words", lambda space, stream, start, count, bits: words[start : start + count].copy())
 
     return count
 

@@ -39,10 +39,14 @@ class Target(NamedTuple):
     def write(self, primitive: str, *arguments: Any) -> None:
         """Call a primitive of the array's backend on it, unless it has no elements, and tell its owner."""
         if self.size:
-            backend = importlib.import_module(f"gpuinit.backends.{self.view.backend}")
             with self.view.scope():
-                getattr(backend, primitive)(self.view.array, *arguments)
+                getattr(_backend(self.view.backend), primitive)(self.view.array, *arguments)
             self.view.written()
+
+
+@functools.cache
+def _backend(name: str) -> Any:
+    return importlib.import_module(f"gpuinit.backends.{name}")
 
 
 def target(x: Any, dtypes: frozenset[str] = INEXACT) -> Target:
@@ -78,7 +82,7 @@ def _native(dtype: Any) -> tuple[np.dtype[Any], str]:
 
 def _may_overlap(array: Any) -> bool:
     """Whether two elements may share a byte: true unless each axis steps over all that the smaller steps reach."""
-    if array.size == 0:
+    if array.flags.c_contiguous or array.size == 0:
         return False
     reach = array.itemsize
     for step, length in sorted((abs(stride), length) for stride, length in zip(array.strides, array.shape) if length > 1):

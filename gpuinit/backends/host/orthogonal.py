@@ -21,9 +21,11 @@ def orthogonal(x: np.ndarray, gain: float, stream: Stream) -> None:
     fill(normals, Normal(real.type(0), real.type(1), real.type(0)), stream)
     with np.errstate(all="ignore"):
         factors, phases = reflectors(normals)
-        q = product(normals, factors)
-        q *= real.type(gain) * phases
-        x[...] = (q if rows >= columns else q.T).reshape(x.shape)
+        wide = rows < columns
+        q = product(normals, factors, wide)
+        scale = real.type(gain) * phases
+        q *= scale[:, None] if wide else scale
+        x[...] = q.reshape(x.shape)
 
 
 def reflectors(normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -48,15 +50,22 @@ def reflectors(normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return factors, np.where(identity, phases, -phases)
 
 
-def product(vectors: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """The first columns of the product of all reflections, (max, min) of the shape of `vectors`, (min, max)."""
+def product(vectors: np.ndarray, factors: np.ndarray, wide: bool) -> np.ndarray:
+    """The first columns of the product of all reflections, of the shape of `vectors` transposed; if `wide`, as rows.
+
+    Rows are computed as such: to transpose a large matrix at the end would cost as much as half the product.
+    """
     count, length = vectors.shape
-    q = np.zeros((length, count), vectors.dtype)
+    q = np.zeros((count, length) if wide else (length, count), vectors.dtype)
     np.fill_diagonal(q, 1)
     for first in range((count - 1) // BLOCK * BLOCK, -1, -BLOCK):
         block = vectors[first : first + BLOCK, first:]
         corner = q[first:, first:]
-        corner -= block.T @ (triangular(block, factors[first : first + BLOCK]) @ (block.conj() @ corner))
+        middle = triangular(block, factors[first : first + BLOCK])
+        if wide:
+            corner -= corner @ block.conj().T @ middle.T @ block
+        else:
+            corner -= block.T @ (middle @ (block.conj() @ corner))
     return q
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 
 import numpy as np
 
 from gpuinit.backends.host.fill import fill
-from gpuinit.backends.host.scratch import workspace
-from gpuinit.backends.host.words import philox_blocks
+from gpuinit.backends.host.scratch import Workspace, workspace
+from gpuinit.backends.host.words import RAW, WORDS
 from gpuinit.distributions import Distribution
 from gpuinit.generator import Stream
 from gpuinit.permutation import COLUMN_KEYS, ROUNDS, domain_bits, fold
@@ -29,29 +30,30 @@ def sparse(x: np.ndarray, zeros: int, values: Distribution, stream: Stream) -> N
     width = max(1, min(columns, PIECE // zeros))
     starts = list(itertools.product(range(0, columns, width), range(0, zeros, PIECE)))
 
-    @workspace()
-    def zero_piece(start: tuple[int, int]) -> None:
-        column, rank = start
-        chosen = np.arange(column, min(column + width, columns))
-        x[_rows_of_ranks(range(rank, min(rank + PIECE, zeros)), chosen, rows, stream), chosen] = 0
+    def zero_pieces(taken: Iterable[tuple[int, int]]) -> None:
+        with workspace() as space:
+            for column, rank in taken:
+                chosen = np.arange(column, min(column + width, columns))
+                keys = _inverse_keys(space, chosen, domain_bits(rows), stream)
+                x[_rows_of_ranks(range(rank, min(rank + PIECE, zeros)), keys, rows), chosen] = 0
 
-    for_each(zero_piece, starts, most=len(starts))
+    for_each(zero_pieces, starts, most=len(starts))
 
 
-def _rows_of_ranks(ranks: range, columns: np.ndarray, rows: int, stream: Stream) -> np.ndarray:
+def _rows_of_ranks(ranks: range, keys: tuple[np.ndarray, np.ndarray], rows: int) -> np.ndarray:
     """The rows of some ranks in each of the columns, as an array (ranks, columns)."""
     bits = domain_bits(rows)
     dtype = np.uint16 if bits <= 16 else np.uint32
-    keys = _inverse_keys(columns, bits, stream)
     multipliers, addends = keys[0].astype(dtype), keys[1].astype(dtype)
-    shape = len(ranks), len(columns)
+    columns = multipliers.shape[1]
+    shape = len(ranks), columns
     first = np.broadcast_to(np.arange(ranks.start, ranks.stop, dtype=dtype)[:, None], shape)
     places = _unrank(first, multipliers[:, None], addends[:, None], bits)
     # Cycle walking: a place outside the column goes round again until it falls inside.
     outside = np.nonzero(places.reshape(-1) >= rows)[0]
     flat = places.reshape(-1)
     while len(outside):
-        column = outside % len(columns)
+        column = outside % columns
         again = _unrank(flat[outside], multipliers[:, column], addends[:, column], bits)
         flat[outside] = again
         outside = outside[again >= rows]
@@ -69,10 +71,10 @@ def _unrank(places: np.ndarray, multipliers: np.ndarray, addends: np.ndarray, bi
     return places
 
 
-def _inverse_keys(columns: np.ndarray, bits: int, stream: Stream) -> tuple[np.ndarray, np.ndarray]:
+def _inverse_keys(space: Workspace, columns: np.ndarray, bits: int, stream: Stream) -> tuple[np.ndarray, np.ndarray]:
     """Multipliers and addends, each (ROUNDS, columns), that undo the rounds x * m + a: x * m^-1 - a * m^-1."""
-    raw = philox_blocks(stream.key, (int(columns[0]), stream.block, COLUMN_KEYS, 0), len(columns))
-    keys = raw.astype("<u8", copy=False).view("<u4").reshape(len(columns), ROUNDS).T
+    raw = space.philox_blocks(stream.key, (int(columns[0]), stream.block, COLUMN_KEYS, 0), len(columns))
+    keys = raw.astype(RAW, copy=False).view(WORDS[32]).reshape(len(columns), ROUNDS).T
     odd = keys | np.uint32(1)
     inverse = odd.copy()  # right in the lowest 3 bits; each of Newton's steps doubles them
     for _ in range(4):

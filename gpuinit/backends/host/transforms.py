@@ -1,47 +1,54 @@
 """From random words to values, in ufuncs over one piece at a time: the arithmetic of docs/values.md, line by line.
 
-Each transform is made once a fill and called as `transform(words, out)`: it overwrites both, `out` in the working precision.
+Each transform is made once a fill and called as `transform(workspace, words, out)`: it overwrites both, `out` in the working precision.
+
+A thread holds the interpreter's lock between two ufuncs, and all others may wait for it there, so what can be computed beforehand is.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from gpuinit.backends.host.scratch import scratch
+from gpuinit.backends.host.scratch import Workspace
 from gpuinit.distributions import Normal, Truncated, Uniform
 from gpuinit.inverse_cdf import OCTAVES, TABLES, coefficients
 
 _SIGNED = {np.dtype(np.uint32): np.int32, np.dtype(np.uint64): np.int64}
 _UNSIGNED = {np.dtype(np.float32): np.uint32, np.dtype(np.float64): np.uint64}
-Transform = Callable[[np.ndarray, np.ndarray], None]
+# Bits of a uniform value.
+_PRECISION = {np.dtype(np.float32): 24, np.dtype(np.float64): 53}
+_LEAST_NORMAL = {dtype: np.finfo(dtype).tiny for dtype in _PRECISION}
+Transform = Callable[[Workspace, np.ndarray, np.ndarray], None]
 
 
 def uniform(distribution: Uniform) -> Transform:
     """u * scale + low on the upper 24 or 53 bits of each word."""
     d = distribution
     real = d.scale.dtype
-    precision = np.finfo(real).nmant + 1
+    precision = _PRECISION[real]
+    unused = _UNSIGNED[real](8 * real.itemsize - precision)
+    signed = _SIGNED[np.dtype(_UNSIGNED[real])]
     unit = real.type(2.0**-precision)
     # The steps that change nothing are left out. Multiplying by scale and by unit at once is the same exact product.
     step = d.scale * unit
-    folded = step >= np.finfo(real).tiny
+    folded = step >= _LEAST_NORMAL[real]
     largest = (1 - unit) * d.scale + d.low
     clamps = d.low < d.least or largest > d.greatest
 
-    def transform(words: np.ndarray, out: np.ndarray) -> None:
-        words >>= words.dtype.type(8 * words.itemsize - precision)
-        np.copyto(out, words.view(_SIGNED[words.dtype]), casting="unsafe")
-        np.multiply(out, step if folded else unit, out=out)
+    def transform(space: Workspace, words: np.ndarray, out: np.ndarray) -> None:
+        np.right_shift(words, unused, words)
+        np.copyto(out, words.view(signed), casting="unsafe")
+        np.multiply(out, step if folded else unit, out)
         if not folded:
-            np.multiply(out, d.scale, out=out)
+            np.multiply(out, d.scale, out)
         if d.low != 0:
-            np.add(out, d.low, out=out)
+            np.add(out, d.low, out)
         if clamps:
-            np.clip(out, d.least, d.greatest, out=out)
+            np.clip(out, d.least, d.greatest, out)
 
     return transform
 
@@ -49,10 +56,13 @@ def uniform(distribution: Uniform) -> Transform:
 def normal(distribution: Normal) -> Transform:
     """z * std + mean, z from each word as a signed odd integer."""
     d = distribution
+    real = d.std.dtype
+    inverse_cdf = inverse_cdf_of(real, 8 * real.itemsize)
+    scale = _scaling(d.std, d.mean, d.odd_mean)
 
-    def transform(words: np.ndarray, out: np.ndarray) -> None:
-        _inverse_cdf(words, out)
-        _scale(out, d.std, d.mean, d.odd_mean)
+    def transform(space: Workspace, words: np.ndarray, out: np.ndarray) -> None:
+        inverse_cdf(space, words, out)
+        scale(out)
 
     return transform
 
@@ -62,19 +72,21 @@ def truncated(distribution: Truncated) -> Transform:
     d = distribution
     start, width = np.uint64(d.start), np.uint64(d.width)
     multiplier, shift = np.uint64(d.multiplier), np.uint64(d.shift)
+    inverse_cdf = inverse_cdf_of(d.std.dtype, 64)
+    scale = _scaling(d.std, d.mean, d.mean)
 
-    def transform(words: np.ndarray, out: np.ndarray) -> None:
-        words |= words.dtype.type(1)
+    def transform(space: Workspace, words: np.ndarray, out: np.ndarray) -> None:
+        np.bitwise_or(words, words.dtype.type(1), words)
         if words.itemsize == 4:
-            probability = scratch("probability", words.size, np.uint64)
-            np.multiply(words, multiplier, out=probability)
-            probability >>= shift
+            probability = space.array("probability", words.size, np.uint64)
+            np.multiply(words, multiplier, probability)
+            np.right_shift(probability, shift, probability)
         else:
             probability = _multiply_high(words, width)
-        probability += start
-        _inverse_cdf(probability, out)
-        _scale(out, d.std, d.mean, d.mean)
-        np.clip(out, d.least, d.greatest, out=out)
+        np.add(probability, start, probability)
+        inverse_cdf(space, probability, out)
+        scale(out)
+        np.clip(out, d.least, d.greatest, out)
 
     return transform
 
@@ -82,16 +94,23 @@ def truncated(distribution: Truncated) -> Transform:
 TRANSFORMS: dict[type, Callable[[Any], Transform]] = {Uniform: uniform, Normal: normal, Truncated: truncated}
 
 
-def _scale(out: np.ndarray, std: Any, mean: Any, odd_mean: Any) -> None:
-    if std != 1:
-        np.multiply(out, std, out=out)
-    if mean == odd_mean:
-        # A mean of 0 changes only -0, which a product is if it underflows: no z but 0 itself is below 2**-60.
-        if mean != 0 or abs(std) < 2.0**-60:
-            np.add(out, mean, out=out)
-    else:
-        pairs = out.reshape(-1, 2)
-        np.add(pairs, np.array([mean, odd_mean]), out=pairs)
+def _scaling(std: Any, mean: Any, odd_mean: Any) -> Callable[[np.ndarray], None]:
+    """The last steps of a normal, z * std + mean, without those that change nothing."""
+    scales = std != 1
+    # A mean of 0 changes -0 alone, and a product is that only if it underflows: no z but 0 itself is below 2**-60.
+    adds = mean != 0 or abs(std) < 2.0**-60
+    pair = None if mean == odd_mean else np.array([mean, odd_mean])
+
+    def scale(out: np.ndarray) -> None:
+        if scales:
+            np.multiply(out, std, out)
+        if pair is not None:
+            pairs = out.reshape(-1, 2)
+            np.add(pairs, pair, pairs)
+        elif adds:
+            np.add(out, mean, out)
+
+    return scale
 
 
 def _multiply_high(words: np.ndarray, factor: np.uint64) -> np.ndarray:
@@ -105,51 +124,49 @@ def _multiply_high(words: np.ndarray, factor: np.uint64) -> np.ndarray:
     return result
 
 
-def _inverse_cdf(words: np.ndarray, out: np.ndarray) -> None:
-    """Write Phi^-1 of each odd word `word | 1`, as a fraction of its range, to `out`; the words are overwritten."""
-    shift = TABLES[out.dtype].row_shift
-    words |= words.dtype.type(1)
-    argument = scratch("argument", out.size, out.dtype)
-    np.copyto(argument, words.view(_SIGNED[words.dtype]), casting="unsafe")
-    lookup = _lookup(out.dtype, 8 * words.itemsize)
-    if lookup.exponent:
-        np.multiply(argument, out.dtype.type(2.0**lookup.exponent), out=argument)
-    row = scratch("row", out.size, np.intp)
-    bits = argument.view(_UNSIGNED[out.dtype])
-    np.right_shift(bits, bits.dtype.type(shift), out=row, casting="unsafe")
-    term = words.view(out.dtype)[: out.size]
-    lookup.coefficients[-1].take(row, out=out, mode="wrap")
-    for coefficient in lookup.coefficients[-2::-1]:
-        np.multiply(out, argument, out=out)
-        coefficient.take(row, out=term, mode="wrap")
-        np.add(out, term, out=out)
-
-
-class _Lookup(NamedTuple):
-    """The table for arguments v * 2**exponent as they stand; one array a coefficient, indexed by sign, exponent and leading
-    mantissa bits of the argument."""
-
-    coefficients: np.ndarray
-    exponent: int
-
-
 @functools.cache
-def _lookup(dtype: np.dtype[Any], word_bits: int) -> _Lookup:
-    """The polynomials in the mantissa r as ones in r * 2**e: with c_j * 2**(-e j), every rounding is that of c_j and r, scaled.
+def inverse_cdf_of(real: np.dtype[Any], word_bits: int) -> Transform:
+    """The transform that writes Phi^-1 of each odd word `word | 1`, as a fraction of its range."""
+    # 64-bit words would scale c_2 by 2**-126, which float32 has no room for.
+    exponent = -32 if (real.itemsize, word_bits) == (4, 64) else 0
+    *lower, highest = _lookup(real, word_bits, exponent)
+    word, unsigned = np.dtype(f"u{word_bits // 8}"), np.dtype(_UNSIGNED[real])
+    one, shift, scale = word.type(1), unsigned.type(TABLES[real].row_shift), real.type(2.0**exponent)
+    signed = _SIGNED[word]
 
+    def transform(space: Workspace, words: np.ndarray, out: np.ndarray) -> None:
+        np.bitwise_or(words, one, words)
+        argument = space.array("argument", out.size, real)
+        np.copyto(argument, words.view(signed), casting="unsafe")
+        if exponent:
+            np.multiply(argument, scale, argument)
+        row = space.array("row", out.size, np.intp)
+        np.right_shift(argument.view(unsigned), shift, row, casting="unsafe")
+        term = words.view(real)[: out.size]
+        highest.take(row, None, out, "wrap")
+        for coefficient in reversed(lower):
+            np.multiply(out, argument, out)
+            coefficient.take(row, None, term, "wrap")
+            np.add(out, term, out)
+
+    return transform
+
+
+def _lookup(real: np.dtype[Any], word_bits: int, exponent: int) -> np.ndarray:
+    """The table for arguments v * 2**exponent: one array a coefficient, indexed by sign, exponent and leading mantissa bits.
+
+    Polynomials in the mantissa r become ones in r * 2**e: with c_j * 2**(-e j), each rounding is that of c_j and r, scaled.
     Most of the index range is never touched (nor, therefore, paid for in memory).
     """
-    layout = TABLES[dtype]
-    # 64-bit words would scale by up to 2**-126, which float32 has no room for beside c_2.
-    exponent = -32 if (dtype.itemsize, word_bits) == (4, 64) else 0
+    layout = TABLES[real]
     row = np.arange((OCTAVES - word_bits) << layout.segment_bits, layout.rows)
     exponents = (row >> layout.segment_bits) - (OCTAVES - word_bits) + exponent
     powers = np.arange(layout.degree + 1)[:, None]
-    scaled = np.ldexp(coefficients(dtype).T[:, row], -exponents * powers)
+    scaled = np.ldexp(coefficients(real).T[:, row], -exponents * powers)
     one = (layout.exponent_bias + exponent) << layout.segment_bits
-    half = 1 << (8 * dtype.itemsize - 1 - layout.row_shift)
-    lookup = np.zeros((layout.degree + 1, 2 * half), dtype)
+    half = 1 << (8 * real.itemsize - 1 - layout.row_shift)
+    lookup = np.zeros((layout.degree + 1, 2 * half), real)
     lookup[:, one : one + len(row)] = scaled
     # Odd in v: coefficients of even powers change sign, and no zero is -0.
     lookup[:, half + one : half + one + len(row)] = 0 - scaled * (-1) ** powers
-    return _Lookup(lookup, exponent)
+    return lookup
