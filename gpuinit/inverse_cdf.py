@@ -18,7 +18,7 @@ OCTAVES = 64
 
 @dataclass(frozen=True)
 class Layout:
-    """How a float of one precision gives a row number: by its exponent and leading mantissa bits. Its mantissa is the argument."""
+    """How a float of one precision gives a row: by its exponent and leading mantissa bits. Its mantissa is the argument."""
 
     dtype: np.dtype[Any]
     segment_bits: int

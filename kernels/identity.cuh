@@ -1,17 +1,51 @@
-// eye(i, columns), dirac(i, ...): whether element i, in C order, of an identity matrix or a Dirac kernel is one.
+// Eye, Dirac: where the ones of an identity matrix and of a Dirac kernel are. They begin at an element's number in C order, and
+// each call of next() tells of an element and goes on to the next one. `N` is an unsigned integer type.
 #pragma once
-#include "ieee.cuh"
+#include "store.cuh"
 
 namespace gpuinit {
 
-__device__ __forceinline__ bool eye(u64 i, u64 columns) {
-    return i / columns == i % columns;
-}
+template <typename N>
+class Eye {
+    const N columns;
+    N row, column;
+
+  public:
+    __device__ __forceinline__ Eye(N first, N columns)
+        : columns(columns), row(first / columns), column(first % columns) {}
+
+    __device__ __forceinline__ bool next() {
+        const bool one = row == column;
+        if (++column == columns) column = 0, ++row;
+        return one;
+    }
+};
 
 // Elements of (out, in, *kernel): `field` elements a kernel, its centre the element number `centre`, `group` outputs a group.
-__device__ __forceinline__ bool dirac(u64 i, u64 inputs, u64 field, u64 centre, u64 group) {
-    const u64 channel = i / field;
-    return i % field == centre && channel / inputs % group == channel % inputs;
-}
+template <typename N>
+class Dirac {
+    const N inputs, field, centre, group;
+    N output, input, element;
+
+  public:
+    __device__ __forceinline__ Dirac(N first, N inputs, N field, N centre, N group)
+        : inputs(inputs), field(field), centre(centre), group(group), element(first % field) {
+        const N channel = first / field;
+        input = channel % inputs;
+        output = channel / inputs % group;
+    }
+
+    __device__ __forceinline__ bool next() {
+        const bool one = element == centre && input == output;
+        if (++element == field) {
+            element = 0;
+            if (++input == inputs) {
+                input = 0;
+                if (++output == group) output = 0;
+            }
+        }
+        return one;
+    }
+};
 
 }  // namespace gpuinit

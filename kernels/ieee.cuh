@@ -58,7 +58,11 @@ template <> struct Real<float> {
     using Word = u32;
     using Signed = i32;
     static constexpr int precision = 24;
-    static __device__ __forceinline__ float from(i32 v) { return __int2float_rn(v); }
+    static __device__ __forceinline__ float from(i32 v) {  // as PTX: some compilers make a slow 64-bit conversion of it
+        float r;
+        asm("cvt.rn.f32.s32 %0, %1;" : "=f"(r) : "r"(v));
+        return r;
+    }
     static __device__ __forceinline__ float from(i64 v) { return __ll2float_rn(v); }
     static __device__ __forceinline__ u32 bits(float v) { return __float_as_uint(v); }
     static __device__ __forceinline__ float of_bits(u32 b) { return __uint_as_float(b); }

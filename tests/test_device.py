@@ -163,3 +163,42 @@ def test_indices_beyond_32_bits(cupy, first):
     bits.advance(first // 8)
     expected = np.random.Generator(bits).random(20, np.float32)
     np.testing.assert_array_equal(to_host(window).view(np.float32), np.append(expected, np.zeros(4, np.float32)))
+
+
+ONES_KERNEL = """
+using gpuinit::u32;
+using gpuinit::u64;
+template <typename Ones>
+__device__ void list(Ones ones, bool *found) {
+    for (int j = 0; j < 40; ++j) found[j] = ones.next();
+}
+extern "C" __global__ void gpuinit_ones(bool *eye, bool *dirac, u64 first_of_eye, u64 first_of_dirac, u64 inputs, bool narrow) {
+    if (narrow) {
+        list(gpuinit::Eye<u32>(first_of_eye, inputs), eye);
+        list(gpuinit::Dirac<u32>(first_of_dirac, inputs, 3, 1, 5), dirac);
+    } else {
+        list(gpuinit::Eye<u64>(first_of_eye, inputs), eye);
+        list(gpuinit::Dirac<u64>(first_of_dirac, inputs, 3, 1, 5), dirac);
+    }
+}
+"""
+
+
+@pytest.mark.parametrize("inputs", [1, 3, 40, 2**15, 2**31 - 21, 2**31 + 7])
+@pytest.mark.parametrize("row", [0, 1, 2**14, 2**16 + 3, 2**30])
+def test_ones_beyond_32_bits(cupy, inputs, row):
+    """Where eye_ and dirac_ have ones, among 40 elements about a row's, by Python's integers."""
+    from gpuinit.kernel_sources import source
+
+    code = "#include <cupy/complex.cuh>\n#include <cupy/carray.cuh>\n" + source("identity.cuh") + ONES_KERNEL
+    kernel = cupy.RawModule(code=code, options=("--std=c++17",)).get_function("gpuinit_ones")
+    first_of_eye, first_of_dirac = max(0, row * (inputs + 1) - 20), max(0, 3 * (row * inputs + row % 5) - 20)
+    eye = [n // inputs == n % inputs for n in range(first_of_eye, first_of_eye + 40)]
+    dirac = [n % 3 == 1 and n // 3 // inputs % 5 == n // 3 % inputs for n in range(first_of_dirac, first_of_dirac + 40)]
+    assert any(dirac) or row % 5 >= inputs
+    assert any(eye) or row >= inputs
+    for narrow in (False, True) if max(first_of_eye, first_of_dirac) + 40 < 2**31 else (False,):
+        found = cupy.zeros((2, 40), bool)
+        numbers = map(np.uint64, (first_of_eye, first_of_dirac, inputs))
+        kernel((1,), (1,), (found[0], found[1], *numbers, np.bool_(narrow)))
+        assert to_host(found).tolist() == [eye, dirac]

@@ -17,6 +17,7 @@ from gpuinit.inverse_cdf import coefficients
 from gpuinit.permutation import domain_bits
 
 BYTES = 64  # of words a thread: BLOCKS Philox blocks, `kernels/fill.cuh`
+STORE = 16  # bytes of the array a thread, where no words are: `kernels/store.cuh`
 
 
 def fill(x: Any, distribution: Distribution, stream: Stream) -> None:
@@ -43,7 +44,7 @@ def constant(x: Any, value: Any) -> None:
     """Write `value` to each element."""
     with x.device:
         if any(value.tobytes()):
-            kernel("constant")(value, x)
+            _write("constant", x, value)
         else:  # a memset; CuPy's `fill` takes -0 for one too
             x.fill(0)
 
@@ -51,7 +52,7 @@ def constant(x: Any, value: Any) -> None:
 def eye(x: Any) -> None:
     """Ones on the diagonal, zeros elsewhere."""
     with x.device:
-        kernel("eye")(x.shape[1], x)
+        _write("eye", x, x.shape[1])
 
 
 def dirac(x: Any, groups: int) -> None:
@@ -61,7 +62,7 @@ def dirac(x: Any, groups: int) -> None:
     for length in field:
         centre = centre * length + length // 2
     with x.device:
-        kernel("dirac")(inputs, math.prod(field), centre, outputs // groups, x)
+        _write("dirac", x, inputs, math.prod(field), centre, outputs // groups)
 
 
 def trunc(x: Any) -> None:
@@ -84,12 +85,18 @@ def _parameters(distribution: Distribution) -> tuple[str, tuple[Any, ...]]:
 
 
 def _launch(name: str, x: Any, stream: Stream, *parameters: Any) -> None:
-    if x.flags.c_contiguous:
-        x = x.reshape(-1)  # one kernel for all shapes
     real = working(np.dtype(x.dtype))
-    threads = -(-x.size * real.itemsize // BYTES)
     low, high = map(np.uint64, stream.key)
-    kernel(name, real)(low, high, np.uint64(stream.block), *parameters, x, size=threads)
+    kernel(name, real)(low, high, np.uint64(stream.block), *parameters, _flat(x), size=-(-x.size * real.itemsize // BYTES))
+
+
+def _write(name: str, x: Any, *parameters: Any) -> None:
+    kernel(name)(*parameters, _flat(x), size=-(-x.nbytes // STORE))
+
+
+def _flat(x: Any) -> Any:
+    """The array itself, a contiguous one with a single axis: so one kernel does for all shapes of it."""
+    return x.reshape(-1) if x.flags.c_contiguous else x
 
 
 @functools.cache

@@ -53,18 +53,28 @@ _KERNELS = {
         "raw W table, W mean, W odd_mean, W std, uint64 rows, uint64 columns, uint64 zeros, int32 bits, int32 parts",
         "Sparse<W>{{&table[0], mean, odd_mean, std}, stream, rows, columns, zeros, bits, parts}",
     ),
-    "constant": Declaration((), "T value", "T x", "x = value"),
+    # These three write an array of any type; their loop index is 16 bytes of it.
+    "constant": Declaration(
+        ("store.cuh",),
+        "T value",
+        "raw T x",
+        "gpuinit::write<T>(x, i, [&] { return value; });",
+    ),
     "eye": Declaration(
         ("identity.cuh",),
         "uint64 columns",
-        "T x",
-        "x = gpuinit::eye(i, columns) ? T(1.0f) : T(0.0f)",
+        "raw T x",
+        "using Number = gpuinit::Number<decltype(x)>;\n"
+        "gpuinit::Eye<Number> ones(i * (16 / sizeof(T)), columns);\n"
+        "gpuinit::write<T>(x, i, [&] { return T(ones.next() ? 1.0f : 0.0f); });",
     ),
     "dirac": Declaration(
         ("identity.cuh",),
         "uint64 inputs, uint64 field, uint64 centre, uint64 group",
-        "T x",
-        "x = gpuinit::dirac(i, inputs, field, centre, group) ? T(1.0f) : T(0.0f)",
+        "raw T x",
+        "using Number = gpuinit::Number<decltype(x)>;\n"
+        "gpuinit::Dirac<Number> ones(i * (16 / sizeof(T)), inputs, field, centre, group);\n"
+        "gpuinit::write<T>(x, i, [&] { return T(ones.next() ? 1.0f : 0.0f); });",
     ),
     "trunc": Declaration(("trunc.cuh",), "", "T x", "gpuinit::truncate(x)"),
     # The three that turn a (count, length) matrix of normals into the reflectors of orthogonal_, and Q into the array.
