@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 import importlib
+import math
+import mmap
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -87,11 +89,16 @@ def dtype_of(name: str) -> np.dtype[Any]:
 
 
 def empty(device: str, shape: Shape, dtype: str) -> Any:
-    """An array on the device, its pages touched so that no contestant pays for that."""
-    xp = np if device == "cpu" else cupy_module()
-    x = xp.empty(shape, dtype_of(dtype))
-    x.view(np.uint8).fill(0)
-    return x
+    """An array on the device, its pages touched so that no contestant pays for that.
+
+    On the CPU these are pages of the usual size, as torch's tensors have them; NumPy asks for huge ones for large arrays.
+    """
+    real = dtype_of(dtype)
+    if device == "cuda":
+        return cupy_module().zeros(shape, real)
+    x = np.frombuffer(mmap.mmap(-1, math.prod(shape) * real.itemsize), np.uint8)
+    x.fill(0)
+    return x.view(real).reshape(shape)
 
 
 # gpuinit and torch: the same names and arguments.

@@ -108,7 +108,7 @@ def is_integer(value: Any) -> bool:
 
 def integer(name: str, value: Any, least: int = 0) -> int:
     """`value` as an int that is at least `least`."""
-    if not is_integer(value):
+    if type(value) is not int and not is_integer(value):
         raise TypeError(f"{name} must be an int, got {shown(value)} of type {type(value).__name__}")
     try:
         plain = int(value)

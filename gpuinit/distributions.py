@@ -19,14 +19,14 @@ from gpuinit.normal_cdf import interval
 LEAST_WIDTH = 2**32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Point:
     """Every element is `value`; the position advances all the same."""
 
     value: Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Uniform:
     """u * scale + low, clamped to [least, greatest]; all in the working precision."""
 
@@ -36,7 +36,7 @@ class Uniform:
     greatest: Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Normal:
     """z * std + mean in the working precision; `mean` for words of even number, `odd_mean` for the others.
 
@@ -48,7 +48,7 @@ class Normal:
     odd_mean: Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Truncated:
     """z * std + mean with Phi(z) in [start, start + width] * 2**-64, clamped to [least, greatest].
 
@@ -76,14 +76,14 @@ class Truncated:
 Distribution = Point | Uniform | Normal | Truncated
 
 
-# What is cached below stays in step with its arguments: a dtype, and numbers that were made floats (0.0 for -0.0 does no harm,
-# since no result depends on a zero's sign).
+# What is cached below depends on its arguments alone: a dtype, and numbers that were made floats (0.0 for -0.0 does no harm,
+# since no result depends on a zero's sign). Equal parameters give the very same object, by which backends cache in their turn.
 
 
 @functools.cache
 def working(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The precision in which values of `dtype` are computed: float64 for float64 and complex128, float32 for all others."""
-    return np.dtype(np.float64) if dtype in (np.float64, np.complex128) else np.dtype(np.float32)
+    return np.dtype(np.float64) if dtype.newbyteorder("=") in (np.float64, np.complex128) else np.dtype(np.float32)
 
 
 @functools.cache

@@ -64,7 +64,7 @@ def set_num_threads(threads: int) -> None:
 
 
 def for_each(work: Callable[[Iterable[Item]], None], items: Iterable[Item], most: int) -> None:
-    """Call `work` on the calling thread and on helpers, fewer than `most`, each with an iterator: every item comes to one of them.
+    """Call `work` on the calling thread and on helpers, fewer than `most`, each with an iterator: one of them gets each item.
 
     Items are taken one by one by whichever thread is free, so a busy pool delays nothing: a helper that has not
     begun when the caller runs out of items is cancelled.

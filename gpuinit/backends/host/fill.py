@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 
 from gpuinit.backends.host.scratch import workspace
-from gpuinit.backends.host.transforms import TRANSFORMS
-from gpuinit.backends.host.words import words
+from gpuinit.backends.host.transforms import transform_of
+from gpuinit.backends.host.words import uniforms, words
 from gpuinit.backends.reals import reals
-from gpuinit.distributions import Distribution, Point, working
+from gpuinit.distributions import Distribution, Point, Uniform, working
 from gpuinit.generator import Stream
 from gpuinit.threads import for_each
 
-# Elements a piece, an even number for complex arrays' sake: long enough that threads rarely meet at the interpreter's lock, short
-# enough for the L2 cache.
-PIECE = 2**16
-# Of constants: a thread has to write much to be worth waking.
-CONSTANT_PIECE = 2**20
+# Of a piece in the working precision: long enough that threads rarely meet at the interpreter's lock, short enough for the L2
+# cache.
+PIECE_BYTES = 2**19
+# Elements a piece of what passes over memory once, so that no cache matters.
+LONG_PIECE = 2**20
 # Elements that are copied over the rest of a piece.
 ROW = 2**13
 
@@ -33,22 +33,42 @@ def fill(x: np.ndarray, distribution: Distribution, stream: Stream) -> None:
     if isinstance(distribution, Point):
         constant(x, distribution.value)
         return
-    real = working(x.dtype.newbyteorder("="))
-    transform = TRANSFORMS[type(distribution)](distribution)
-
+    real = working(x.dtype)
     in_precision = x.dtype == real
+    if real.itemsize == 8 and in_precision and x.flags.carray and _is_unit(distribution):
+        _unit_uniform(x, stream)
+        return
+    transform = transform_of(distribution)
+    bits = 8 * real.itemsize
+    size = PIECE_BYTES // real.itemsize
 
     def fill_pieces(taken: Iterable[Piece]) -> None:
-        with workspace() as space, np.errstate(all="ignore"):
+        with workspace() as space:
             for start, part in taken:
-                drawn = words(space, stream, start, part.size, 8 * real.itemsize)
                 direct = in_precision and part.flags.carray
                 out = part.reshape(-1) if direct else space.array("values", part.size, real)
-                transform(space, drawn, out)
+                transform(space, words(space, stream, start, part.size, bits), out)
                 if not direct:
-                    part[...] = out.reshape(part.shape)
+                    with np.errstate(all="ignore"):  # of 16-bit results that are too large or too small
+                        part[...] = out.reshape(part.shape)
 
-    for_each(fill_pieces, pieces(x, PIECE), most=-(-x.size // PIECE))
+    for_each(fill_pieces, pieces(x, size), most=-(-x.size // size))
+
+
+def _is_unit(distribution: Distribution) -> bool:
+    """Whether the values are u itself."""
+    return isinstance(distribution, Uniform) and distribution.scale == 1 and distribution.low == 0
+
+
+def _unit_uniform(x: np.ndarray, stream: Stream) -> None:
+    """NumPy's own loop makes u as it draws, in one pass over memory."""
+
+    def fill_pieces(taken: Iterable[Piece]) -> None:
+        with workspace() as space:
+            for start, part in taken:
+                uniforms(space, stream, start, part)
+
+    for_each(fill_pieces, pieces(x, LONG_PIECE), most=-(-x.size // LONG_PIECE))
 
 
 def pieces(x: np.ndarray, most: int, start: int = 0) -> Iterator[Piece]:
@@ -79,11 +99,11 @@ def constant(x: np.ndarray, value: Any) -> None:
             else:
                 part[...] = value
 
-    for_each(write_pieces, pieces(x, CONSTANT_PIECE), most=-(-x.size // CONSTANT_PIECE))
+    for_each(write_pieces, pieces(x, LONG_PIECE), most=-(-x.size // LONG_PIECE))
 
 
 def _repeat(x: np.ndarray, value: np.ndarray) -> None:
-    """Write `value` over contiguous, flat `x` by the C library's memset and memcpy, which are faster than a loop over elements."""
+    """Write `value` over contiguous, flat `x` by the C library's memset and memcpy, faster than a loop over elements."""
     if x.size > ROW and len(set(value.tobytes())) == 1:
         x.view(np.uint8).fill(value.tobytes()[0])
         return

@@ -13,7 +13,7 @@ BLOCK = 64
 
 def orthogonal(x: np.ndarray, gain: float, stream: Stream) -> None:
     """Write gain * Q, Q Haar-distributed with orthonormal columns (rows, if there are fewer rows than columns)."""
-    real = working(x.dtype.newbyteorder("="))
+    real = working(x.dtype)
     rows = len(x)
     columns = x.size // rows
     field = np.result_type(real, np.complex64) if x.dtype.kind == "c" else real

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from gpuinit.backends.host.fill import fill
 from gpuinit.backends.host.scratch import Workspace, workspace
-from gpuinit.backends.host.words import RAW, WORDS
+from gpuinit.backends.host.words import RAW, WORDS, seek
 from gpuinit.distributions import Distribution
 from gpuinit.generator import Stream
 from gpuinit.permutation import COLUMN_KEYS, ROUNDS, domain_bits, fold
 from gpuinit.threads import for_each
 
-PIECE = 2**16
+PIECE = 2**17
 
 
 def sparse(x: np.ndarray, zeros: int, values: Distribution, stream: Stream) -> None:
@@ -27,7 +28,7 @@ def sparse(x: np.ndarray, zeros: int, values: Distribution, stream: Stream) -> N
     if zeros == rows:
         x[...] = 0
         return
-    width = max(1, min(columns, PIECE // zeros))
+    width = -(-columns // -(-columns * zeros // PIECE))  # of pieces that are equally long
     starts = list(itertools.product(range(0, columns, width), range(0, zeros, PIECE)))
 
     def zero_pieces(taken: Iterable[tuple[int, int]]) -> None:
@@ -35,9 +36,21 @@ def sparse(x: np.ndarray, zeros: int, values: Distribution, stream: Stream) -> N
             for column, rank in taken:
                 chosen = np.arange(column, min(column + width, columns))
                 keys = _inverse_keys(space, chosen, domain_bits(rows), stream)
-                x[_rows_of_ranks(range(rank, min(rank + PIECE, zeros)), keys, rows), chosen] = 0
+                _zero(x, _rows_of_ranks(range(rank, min(rank + PIECE, zeros)), keys, rows), chosen)
 
     for_each(zero_pieces, starts, most=len(starts))
+
+
+def _zero(x: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:
+    """Zero the elements (rows[i, j], columns[j]), of a contiguous array in the order in which they lie in memory."""
+    if not x.flags.c_contiguous:
+        x[rows, columns] = 0
+        return
+    numbers: Any = rows.astype(np.int32 if x.size < 2**31 else np.int64)
+    numbers *= x.shape[1]
+    numbers += columns.astype(numbers.dtype)
+    numbers = np.sort(numbers, axis=None)
+    x.reshape(-1)[numbers.astype(np.intp, copy=False)] = 0
 
 
 def _rows_of_ranks(ranks: range, keys: tuple[np.ndarray, np.ndarray], rows: int) -> np.ndarray:
@@ -73,7 +86,8 @@ def _unrank(places: np.ndarray, multipliers: np.ndarray, addends: np.ndarray, bi
 
 def _inverse_keys(space: Workspace, columns: np.ndarray, bits: int, stream: Stream) -> tuple[np.ndarray, np.ndarray]:
     """Multipliers and addends, each (ROUNDS, columns), that undo the rounds x * m + a: x * m^-1 - a * m^-1."""
-    raw = space.philox_blocks(stream.key, (int(columns[0]), stream.block, COLUMN_KEYS, 0), len(columns))
+    seek(space.philox, stream.key, (int(columns[0]), stream.block, COLUMN_KEYS, 0))
+    raw = space.philox.random_raw(4 * len(columns))
     keys = raw.astype(RAW, copy=False).view(WORDS[32]).reshape(len(columns), ROUNDS).T
     odd = keys | np.uint32(1)
     inverse = odd.copy()  # right in the lowest 3 bits; each of Newton's steps doubles them

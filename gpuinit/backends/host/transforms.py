@@ -1,8 +1,8 @@
 """From random words to values, in ufuncs over one piece at a time: the arithmetic of docs/values.md, line by line.
 
-Each transform is made once a fill and called as `transform(workspace, words, out)`: it overwrites both, `out` in the working precision.
+Each transform is called as `transform(workspace, words, out)`: it overwrites both, `out` in the working precision.
 
-A thread holds the interpreter's lock between two ufuncs, and all others may wait for it there, so what can be computed beforehand is.
+Between two ufuncs a thread holds the interpreter's lock, and all others may wait for it: what can be computed beforehand is.
 """
 
 from __future__ import annotations
@@ -14,43 +14,54 @@ from typing import Any
 import numpy as np
 
 from gpuinit.backends.host.scratch import Workspace
-from gpuinit.distributions import Normal, Truncated, Uniform
+from gpuinit.distributions import Distribution, Normal, Truncated, Uniform
 from gpuinit.inverse_cdf import OCTAVES, TABLES, coefficients
 
-_SIGNED = {np.dtype(np.uint32): np.int32, np.dtype(np.uint64): np.int64}
-_UNSIGNED = {np.dtype(np.float32): np.uint32, np.dtype(np.float64): np.uint64}
+_SIGNED: dict[np.dtype[Any], Any] = {np.dtype(np.uint32): np.int32, np.dtype(np.uint64): np.int64}
+_UNSIGNED: dict[np.dtype[Any], Any] = {np.dtype(np.float32): np.uint32, np.dtype(np.float64): np.uint64}
 # Bits of a uniform value.
-_PRECISION = {np.dtype(np.float32): 24, np.dtype(np.float64): 53}
+_PRECISION: dict[np.dtype[Any], int] = {np.dtype(np.float32): 24, np.dtype(np.float64): 53}
 _LEAST_NORMAL = {dtype: np.finfo(dtype).tiny for dtype in _PRECISION}
 Transform = Callable[[Workspace, np.ndarray, np.ndarray], None]
 
 
 def uniform(distribution: Uniform) -> Transform:
     """u * scale + low on the upper 24 or 53 bits of each word."""
-    d = distribution
-    real = d.scale.dtype
+    real = distribution.scale.dtype
     precision = _PRECISION[real]
     unused = _UNSIGNED[real](8 * real.itemsize - precision)
     signed = _SIGNED[np.dtype(_UNSIGNED[real])]
-    unit = real.type(2.0**-precision)
-    # The steps that change nothing are left out. Multiplying by scale and by unit at once is the same exact product.
-    step = d.scale * unit
-    folded = step >= _LEAST_NORMAL[real]
-    largest = (1 - unit) * d.scale + d.low
-    clamps = d.low < d.least or largest > d.greatest
+    stretch = _stretching(distribution, real.type(2.0**-precision))
 
     def transform(space: Workspace, words: np.ndarray, out: np.ndarray) -> None:
         np.right_shift(words, unused, words)
-        np.copyto(out, words.view(signed), casting="unsafe")
-        np.multiply(out, step if folded else unit, out)
-        if not folded:
-            np.multiply(out, d.scale, out)
-        if d.low != 0:
-            np.add(out, d.low, out)
-        if clamps:
-            np.clip(out, d.least, d.greatest, out)
+        out[:] = words.view(signed)
+        stretch(out)
 
     return transform
+
+
+def _stretching(distribution: Uniform, unit: Any) -> Callable[[np.ndarray], None]:
+    """The last steps of a uniform value, u * scale + low and the clamp, on u in multiples of `unit`, a power of two."""
+    d = distribution
+    # The steps that change nothing are left out. To multiply by scale and by unit at once is the same exact product.
+    folds = d.scale * unit >= _LEAST_NORMAL[d.scale.dtype]
+    factors = [f for f in ((d.scale * unit,) if folds else (unit, d.scale)) if f != 1]
+    last = d.scale.dtype.type(1 - 2.0 ** -_PRECISION[d.scale.dtype])
+    too_low, too_high = d.low < d.least, last * d.scale + d.low > d.greatest
+
+    @np.errstate(all="ignore")
+    def stretch(out: np.ndarray) -> None:
+        for factor in factors:
+            np.multiply(out, factor, out)
+        if d.low != 0:
+            np.add(out, d.low, out)
+        if too_low:
+            np.maximum(out, d.least, out=out)
+        if too_high:
+            np.minimum(out, d.greatest, out=out)
+
+    return stretch
 
 
 def normal(distribution: Normal) -> Transform:
@@ -86,12 +97,18 @@ def truncated(distribution: Truncated) -> Transform:
         np.add(probability, start, probability)
         inverse_cdf(space, probability, out)
         scale(out)
-        np.clip(out, d.least, d.greatest, out)
+        out.clip(d.least, d.greatest, out)
 
     return transform
 
 
-TRANSFORMS: dict[type, Callable[[Any], Transform]] = {Uniform: uniform, Normal: normal, Truncated: truncated}
+_TRANSFORMS: dict[type, Callable[[Any], Transform]] = {Uniform: uniform, Normal: normal, Truncated: truncated}
+
+
+@functools.lru_cache
+def transform_of(distribution: Distribution) -> Transform:
+    """The transform that draws from a distribution."""
+    return _TRANSFORMS[type(distribution)](distribution)
 
 
 def _scaling(std: Any, mean: Any, odd_mean: Any) -> Callable[[np.ndarray], None]:
@@ -100,7 +117,10 @@ def _scaling(std: Any, mean: Any, odd_mean: Any) -> Callable[[np.ndarray], None]
     # A mean of 0 changes -0 alone, and a product is that only if it underflows: no z but 0 itself is below 2**-60.
     adds = mean != 0 or abs(std) < 2.0**-60
     pair = None if mean == odd_mean else np.array([mean, odd_mean])
+    if not scales and not adds and pair is None:
+        return lambda out: None
 
+    @np.errstate(all="ignore")
     def scale(out: np.ndarray) -> None:
         if scales:
             np.multiply(out, std, out)
@@ -129,24 +149,30 @@ def inverse_cdf_of(real: np.dtype[Any], word_bits: int) -> Transform:
     """The transform that writes Phi^-1 of each odd word `word | 1`, as a fraction of its range."""
     # 64-bit words would scale c_2 by 2**-126, which float32 has no room for.
     exponent = -32 if (real.itemsize, word_bits) == (4, 64) else 0
-    *lower, highest = _lookup(real, word_bits, exponent)
+    *lower, highest = (coefficient.take for coefficient in _lookup(real, word_bits, exponent))
+    lower.reverse()
     word, unsigned = np.dtype(f"u{word_bits // 8}"), np.dtype(_UNSIGNED[real])
     one, shift, scale = word.type(1), unsigned.type(TABLES[real].row_shift), real.type(2.0**exponent)
     signed = _SIGNED[word]
+    is_index = real.itemsize == np.dtype(np.intp).itemsize
 
     def transform(space: Workspace, words: np.ndarray, out: np.ndarray) -> None:
         np.bitwise_or(words, one, words)
         argument = space.array("argument", out.size, real)
-        np.copyto(argument, words.view(signed), casting="unsafe")
+        argument[:] = words.view(signed)
         if exponent:
             np.multiply(argument, scale, argument)
         row = space.array("row", out.size, np.intp)
-        np.right_shift(argument.view(unsigned), shift, row, casting="unsafe")
-        term = words.view(real)[: out.size]
-        highest.take(row, None, out, "wrap")
-        for coefficient in reversed(lower):
+        free = words.view(unsigned)[: out.size]  # the words are used up
+        shifted = row.view(unsigned) if is_index else free
+        np.right_shift(argument.view(unsigned), shift, shifted)
+        if not is_index:
+            row[:] = shifted
+        term = free.view(real)
+        highest(row, None, out, "wrap")
+        for take in lower:
             np.multiply(out, argument, out)
-            coefficient.take(row, None, term, "wrap")
+            take(row, None, term, "wrap")
             np.add(out, term, out)
 
     return transform

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from gpuinit.backends.host.scratch import Workspace
@@ -10,7 +12,20 @@ from gpuinit.generator import Stream
 BLOCK_BITS = 256
 # On a big-endian machine too, the low half of a uint64 is the first 32-bit word.
 RAW = np.dtype("<u8")
-WORDS = {32: np.dtype("<u4"), 64: RAW}
+WORDS: dict[int, np.dtype[Any]] = {32: np.dtype("<u4"), 64: RAW}
+
+
+def seek(philox: np.random.Philox, key: tuple[int, int], counter: tuple[int, int, int, int]) -> None:
+    """Set the bit generator to the blocks whose counters follow `counter`, least word first."""
+    state: Any = {  # tuples do as well as the arrays that NumPy's annotations want, and take less time
+        "bit_generator": "Philox",
+        "state": {"counter": counter, "key": key},
+        "buffer": (0, 0, 0, 0),
+        "buffer_pos": 4,
+        "has_uint32": 0,
+        "uinteger": 0,
+    }
+    philox.state = state
 
 
 def words(space: Workspace, stream: Stream, start: int, count: int, bits: int) -> np.ndarray:
@@ -18,5 +33,14 @@ def words(space: Workspace, stream: Stream, start: int, count: int, bits: int) -
     per_block = BLOCK_BITS // bits
     first, skipped = divmod(start, per_block)
     blocks = -(-(skipped + count) // per_block)
-    raw = space.philox_blocks(stream.key, (stream.block + first, 0, 0, 0), blocks)
-    return raw.astype(RAW, copy=False).view(WORDS[bits])[skipped : skipped + count]
+    seek(space.philox, stream.key, (stream.block + first, 0, 0, 0))
+    raw: np.ndarray = space.philox.random_raw(4 * blocks)
+    if raw.dtype != RAW:
+        raw = raw.astype(RAW)
+    return raw.view(WORDS[bits])[skipped : skipped + count]
+
+
+def uniforms(space: Workspace, stream: Stream, start: int, out: np.ndarray) -> None:
+    """Write u of the 64-bit words from `start` on, the first of a block."""
+    seek(space.philox, stream.key, (stream.block + start // (BLOCK_BITS // 64), 0, 0, 0))
+    space.generator.random(out=out)
