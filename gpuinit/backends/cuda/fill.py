@@ -15,11 +15,12 @@ from gpuinit.distributions import Distribution, Normal, Point, Truncated, Unifor
 from gpuinit.generator import Stream
 from gpuinit.inverse_cdf import coefficients
 from gpuinit.permutation import domain_bits
+from gpuinit.shards import Shard
 
 BYTES = 64  # of words a thread: BLOCKS Philox blocks, `kernels/fill.cuh`
 
 
-def fill(x: Any, distribution: Distribution, stream: Stream) -> None:
+def fill(x: Any, distribution: Distribution, stream: Stream, shard: Shard | None = None) -> None:
     """Write to each element what the distribution makes of its word."""
     x = reals(cupy, x)
     if isinstance(distribution, Point):
@@ -30,7 +31,7 @@ def fill(x: Any, distribution: Distribution, stream: Stream) -> None:
         _launch(name, x, stream, *parameters)
 
 
-def sparse(x: Any, zeros: int, values: Normal, stream: Stream) -> None:
+def sparse(x: Any, zeros: int, values: Normal, stream: Stream, shard: Shard | None = None) -> None:
     """Fill with `values`, and 0 in `zeros` elements of each column."""
     rows, columns = x.shape
     with x.device:
@@ -48,13 +49,13 @@ def constant(x: Any, value: Any) -> None:
             x.fill(0)
 
 
-def eye(x: Any) -> None:
+def eye(x: Any, shard: Shard | None = None) -> None:
     """Ones on the diagonal, zeros elsewhere."""
     with x.device:
         kernel("eye")(x.shape[1], x)
 
 
-def dirac(x: Any, groups: int) -> None:
+def dirac(x: Any, groups: int, shard: Shard | None = None) -> None:
     """Ones at the kernel's centre where output channel o of a group meets input channel o, zeros elsewhere."""
     outputs, inputs, *field = x.shape
     centre = 0

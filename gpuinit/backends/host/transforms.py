@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gpuinit.backends.host.philox import multiply_high
 from gpuinit.backends.host.scratch import scratch
 from gpuinit.distributions import Normal, Truncated, Uniform
 from gpuinit.inverse_cdf import OCTAVES, TABLES, coefficients
@@ -70,7 +71,7 @@ def truncated(distribution: Truncated) -> Transform:
             np.multiply(words, multiplier, out=probability)
             probability >>= shift
         else:
-            probability = _multiply_high(words, width)
+            probability = multiply_high(words, width)
         probability += start
         _inverse_cdf(probability, out)
         _scale(out, d.std, d.mean, d.mean)
@@ -92,17 +93,6 @@ def _scale(out: np.ndarray, std: Any, mean: Any, odd_mean: Any) -> None:
     else:
         pairs = out.reshape(-1, 2)
         np.add(pairs, np.array([mean, odd_mean]), out=pairs)
-
-
-def _multiply_high(words: np.ndarray, factor: np.uint64) -> np.ndarray:
-    """The upper 64 bits of the 128-bit products, by halves of 32 bits."""
-    half, mask = np.uint64(32), np.uint64(2**32 - 1)
-    low, high = words & mask, words >> half
-    factor_low, factor_high = factor & mask, factor >> half
-    middle = high * factor_low + (low * factor_low >> half)
-    other = low * factor_high + (middle & mask)
-    result: np.ndarray = high * factor_high + (middle >> half) + (other >> half)
-    return result
 
 
 def _inverse_cdf(words: np.ndarray, out: np.ndarray) -> None:
