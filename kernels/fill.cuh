@@ -38,19 +38,18 @@ __device__ __forceinline__ void store(Array &x, i64 first, const typename Rounde
         if (first + j < (i64)x.size()) reinterpret_cast<typename Rounded<T>::Bits &>(x[first + j]) = bits[j];
 }
 
-template <typename T, typename Array, typename Transform>
-__device__ __forceinline__ void fill(Array &x, i64 i, const Stream &stream, const Transform &transform) {
-    using Word = typename Real<typename Rounded<T>::Working>::Word;
-    constexpr int count = sizeof(Block) / sizeof(Word);
+// The bits of the elements of block i.
+template <typename T, typename Transform, int count>
+__device__ __forceinline__ void elements(
+    i64 i, const Stream &stream, const Transform &transform, typename Rounded<T>::Bits (&bits)[count]) {
     const Block block = stream.block(i);
     typename Rounded<T>::Working values[count];
 #pragma unroll
     for (int j = 0; j < count; ++j) {
-        Word word;
+        typename Real<typename Rounded<T>::Working>::Word word;
         block.word(j, word);
         values[j] = transform(word, i * count + j);
     }
-    typename Rounded<T>::Bits bits[count];
 #pragma unroll
     for (int j = 0; j < count; ++j) {
         if constexpr (sizeof(bits[0]) == 2) {
@@ -59,6 +58,13 @@ __device__ __forceinline__ void fill(Array &x, i64 i, const Stream &stream, cons
             bits[j] = Rounded<T>::bits(values[j]);
         }
     }
+}
+
+template <typename T, typename Array, typename Transform>
+__device__ __forceinline__ void fill(Array &x, i64 i, const Stream &stream, const Transform &transform) {
+    constexpr int count = sizeof(Block) / sizeof(typename Rounded<T>::Working);
+    typename Rounded<T>::Bits bits[count];
+    elements<T>(i, stream, transform, bits);
     store<T>(x, i * count, bits);
 }
 

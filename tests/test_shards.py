@@ -51,12 +51,12 @@ def cuts(shape):
 
 
 @pytest.mark.parametrize(("name", "parameters", "shapes"), RANDOM + PLAIN)
-def test_every_part(name, parameters, shapes):
+def test_every_part(xp, name, parameters, shapes):
     for shape in shapes:
         whole = np.empty(shape, np.float32)
         after = fill(name, whole, parameters)
         for index in cuts(shape):
             shard = gi.Shard(shape, index)
-            part = np.empty(shard.shape, np.float32)
+            part = xp.empty(shard.shape, np.float32)
             assert fill(name, part, parameters, shard=shard).position == after.position
             np.testing.assert_array_equal(to_host(part), whole[index])

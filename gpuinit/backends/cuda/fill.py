@@ -9,35 +9,38 @@ from typing import Any
 import cupy
 import numpy as np
 
-from gpuinit.backends.cuda.kernels import kernel
+from gpuinit.backends.cuda.kernels import kernel, shard_kernel
 from gpuinit.backends.reals import reals
 from gpuinit.distributions import Distribution, Normal, Point, Truncated, Uniform, working
 from gpuinit.generator import Stream
 from gpuinit.inverse_cdf import coefficients
 from gpuinit.permutation import domain_bits
-from gpuinit.shards import Shard
+from gpuinit.shards import Shard, runs
 
-BYTES = 64  # of words a thread: BLOCKS Philox blocks, `kernels/fill.cuh`
+BLOCK_BYTES = 32  # of the words of a Philox block
+BLOCKS = 2  # a thread, `kernels/fill.cuh`
 
 
 def fill(x: Any, distribution: Distribution, stream: Stream, shard: Shard | None = None) -> None:
     """Write to each element what the distribution makes of its word."""
+    shard = shard and shard.reals(x.dtype)
     x = reals(cupy, x)
     if isinstance(distribution, Point):
         constant(x, distribution.value)
         return
     with x.device:
         name, parameters = _parameters(distribution)
-        _launch(name, x, stream, *parameters)
+        _launch(name, x, stream, shard, *parameters)
 
 
 def sparse(x: Any, zeros: int, values: Normal, stream: Stream, shard: Shard | None = None) -> None:
     """Fill with `values`, and 0 in `zeros` elements of each column."""
-    rows, columns = x.shape
+    rows, columns = shard.global_shape if shard else x.shape
+    shard = shard and shard.reals(x.dtype)
     with x.device:
         _, normal = _parameters(values)
         parts = 2 if x.dtype.kind == "c" else 1
-        _launch("sparse", reals(cupy, x), stream, *normal, rows, columns, zeros, domain_bits(rows), parts)
+        _launch("sparse", reals(cupy, x), stream, shard, *normal, rows, columns, zeros, domain_bits(rows), parts)
 
 
 def constant(x: Any, value: Any) -> None:
@@ -51,18 +54,19 @@ def constant(x: Any, value: Any) -> None:
 
 def eye(x: Any, shard: Shard | None = None) -> None:
     """Ones on the diagonal, zeros elsewhere."""
+    _, columns = shard.global_shape if shard else x.shape
     with x.device:
-        kernel("eye")(x.shape[1], x)
+        _call("eye", shard, None, columns, x)
 
 
 def dirac(x: Any, groups: int, shard: Shard | None = None) -> None:
     """Ones at the kernel's centre where output channel o of a group meets input channel o, zeros elsewhere."""
-    outputs, inputs, *field = x.shape
+    outputs, inputs, *field = shard.global_shape if shard else x.shape
     centre = 0
     for length in field:
         centre = centre * length + length // 2
     with x.device:
-        kernel("dirac")(inputs, math.prod(field), centre, outputs // groups, x)
+        _call("dirac", shard, None, inputs, math.prod(field), centre, outputs // groups, x)
 
 
 def trunc(x: Any) -> None:
@@ -84,13 +88,34 @@ def _parameters(distribution: Distribution) -> tuple[str, tuple[Any, ...]]:
     return "truncated", (table, np.uint64(d.start), np.uint64(factor), d.shift, d.mean, d.std, d.least, d.greatest)
 
 
-def _launch(name: str, x: Any, stream: Stream, *parameters: Any) -> None:
+def _launch(name: str, x: Any, stream: Stream, shard: Shard | None, *parameters: Any) -> None:
     if x.flags.c_contiguous:
         x = x.reshape(-1)  # one kernel for all shapes
     real = working(np.dtype(x.dtype))
-    threads = -(-x.size * real.itemsize // BYTES)
     low, high = map(np.uint64, stream.key)
-    kernel(name, real)(low, high, np.uint64(stream.block), *parameters, x, size=threads)
+    parameters = low, high, np.uint64(stream.block), *parameters
+    if shard is None:
+        threads = -(-x.size * real.itemsize // (BLOCKS * BLOCK_BYTES))
+    else:
+        length = runs(shard.shape, shard.strides).length
+        threads = x.size // length * run_blocks(length, BLOCK_BYTES // real.itemsize)
+    _call(name, shard, real, *parameters, x, size=threads)
+
+
+def run_blocks(length: int, per_block: int) -> int:
+    """The blocks that a run of so many elements touches at the most, wherever in its first block it begins."""
+    return (length + per_block - 2) // per_block + 1
+
+
+def _call(name: str, shard: Shard | None, real: np.dtype[Any] | None, *arguments: Any, **size: int) -> None:
+    """Launch a kernel, that for shards if there is one, on its arguments, the last of which is the array."""
+    if shard is None:
+        kernel(name, real)(*arguments, **size)
+        return
+    counts, steps, length = runs(shard.shape, shard.strides)
+    counts, steps = counts or (1,), steps or (0,)
+    *parameters, x = arguments
+    shard_kernel(name, len(counts), real)(*parameters, shard.offset, length, *counts, *steps, x, **size)
 
 
 @functools.cache
