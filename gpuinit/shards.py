@@ -1,14 +1,14 @@
-"""`Shard`: which part of a larger array an array is, and the numbers that its elements have there."""
+"""`Shard`: which part of a larger array an array is."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from gpuinit.arguments import integer, shown
 
-# The reals of a complex array, too, then have numbers that fit a signed 64-bit integer.
+# The reals of a complex array, too, then have numbers that fit a signed 64-bit integer: backends count in these.
 MOST_ELEMENTS = 2**62
 
 
@@ -71,44 +71,6 @@ class Shard:
     def start(self) -> tuple[int, ...]:
         """The part's first element's index in the whole."""
         return tuple(part.start for part in self.index)
-
-    @property
-    def strides(self) -> tuple[int, ...]:
-        """Steps in the C-order numbers of the whole, an axis each."""
-        return tuple(math.prod(self.global_shape[axis + 1 :]) for axis in range(len(self.global_shape)))
-
-    @property
-    def offset(self) -> int:
-        """The first element's number in the whole, in C order."""
-        return sum(start * stride for start, stride in zip(self.start, self.strides))
-
-    def reals(self, dtype: Any) -> Shard:
-        """The same part of the array of reals that a complex array is; for any other dtype, itself."""
-        return Shard((*self.global_shape, 2), (*self.index, slice(0, 2))) if dtype.kind == "c" else self
-
-
-class Runs(NamedTuple):
-    """Stretches of consecutive numbers in an array's C order: how many along each axis, the steps from one to the next, and the
-    length of each."""
-
-    counts: tuple[int, ...]
-    steps: tuple[int, ...]
-    length: int
-
-
-def runs(shape: tuple[int, ...], strides: tuple[int, ...]) -> Runs:
-    """The longest stretches in which elements (i, j, ...) of numbers start + i * strides[0] + j * strides[1] + ... lie, and the
-    fewest axes."""
-    axes: list[tuple[int, int]] = []
-    for length, stride in zip(shape, strides):
-        if length == 1:
-            continue
-        if axes and axes[-1][1] == length * stride:
-            axes[-1] = (axes[-1][0] * length, stride)
-        else:
-            axes.append((length, stride))
-    longest = axes.pop()[0] if axes and axes[-1][1] == 1 else 1
-    return Runs(tuple(count for count, _ in axes), tuple(step for _, step in axes), longest)
 
 
 def _shape(given: Any) -> tuple[int, ...]:

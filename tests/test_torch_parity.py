@@ -52,7 +52,9 @@ def test_signatures(name):
     def parameters(function):
         found = list(inspect.signature(function).parameters.values())
         named = found if name == "calculate_gain" else found[1:]
-        return [(p.name, p.default) for p in named if p.name not in ("generator", "shard")], any(p.name == "generator" for p in named)
+        return [(p.name, p.default) for p in named if p.name not in ("generator", "shard")], any(
+            p.name == "generator" for p in named
+        )
 
     assert parameters(getattr(gi, name)) == parameters(getattr(torch.nn.init, name))
 

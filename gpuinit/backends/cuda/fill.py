@@ -15,7 +15,8 @@ from gpuinit.distributions import Distribution, Normal, Point, Truncated, Unifor
 from gpuinit.generator import Stream
 from gpuinit.inverse_cdf import coefficients
 from gpuinit.permutation import domain_bits
-from gpuinit.shards import Shard, runs
+from gpuinit.regions import Region, region
+from gpuinit.shards import Shard
 
 BLOCK_BYTES = 32  # of the words of a Philox block
 BLOCKS = 2  # a thread, `kernels/fill.cuh`
@@ -23,24 +24,24 @@ BLOCKS = 2  # a thread, `kernels/fill.cuh`
 
 def fill(x: Any, distribution: Distribution, stream: Stream, shard: Shard | None = None) -> None:
     """Write to each element what the distribution makes of its word."""
-    shard = shard and shard.reals(x.dtype)
+    within = region(shard, x.dtype)
     x = reals(cupy, x)
     if isinstance(distribution, Point):
         constant(x, distribution.value)
         return
     with x.device:
         name, parameters = _parameters(distribution)
-        _launch(name, x, stream, shard, *parameters)
+        _launch(name, x, stream, within, *parameters)
 
 
 def sparse(x: Any, zeros: int, values: Normal, stream: Stream, shard: Shard | None = None) -> None:
     """Fill with `values`, and 0 in `zeros` elements of each column."""
     rows, columns = shard.global_shape if shard else x.shape
-    shard = shard and shard.reals(x.dtype)
+    within = region(shard, x.dtype)
     with x.device:
         _, normal = _parameters(values)
         parts = 2 if x.dtype.kind == "c" else 1
-        _launch("sparse", reals(cupy, x), stream, shard, *normal, rows, columns, zeros, domain_bits(rows), parts)
+        _launch("sparse", reals(cupy, x), stream, within, *normal, rows, columns, zeros, domain_bits(rows), parts)
 
 
 def constant(x: Any, value: Any) -> None:
@@ -56,7 +57,7 @@ def eye(x: Any, shard: Shard | None = None) -> None:
     """Ones on the diagonal, zeros elsewhere."""
     _, columns = shard.global_shape if shard else x.shape
     with x.device:
-        _call("eye", shard, None, columns, x)
+        _call("eye", region(shard), None, columns, x)
 
 
 def dirac(x: Any, groups: int, shard: Shard | None = None) -> None:
@@ -66,7 +67,7 @@ def dirac(x: Any, groups: int, shard: Shard | None = None) -> None:
     for length in field:
         centre = centre * length + length // 2
     with x.device:
-        _call("dirac", shard, None, inputs, math.prod(field), centre, outputs // groups, x)
+        _call("dirac", region(shard), None, inputs, math.prod(field), centre, outputs // groups, x)
 
 
 def trunc(x: Any) -> None:
@@ -88,18 +89,18 @@ def _parameters(distribution: Distribution) -> tuple[str, tuple[Any, ...]]:
     return "truncated", (table, np.uint64(d.start), np.uint64(factor), d.shift, d.mean, d.std, d.least, d.greatest)
 
 
-def _launch(name: str, x: Any, stream: Stream, shard: Shard | None, *parameters: Any) -> None:
+def _launch(name: str, x: Any, stream: Stream, within: Region | None, *parameters: Any) -> None:
     if x.flags.c_contiguous:
         x = x.reshape(-1)  # one kernel for all shapes
     real = working(np.dtype(x.dtype))
     low, high = map(np.uint64, stream.key)
     parameters = low, high, np.uint64(stream.block), *parameters
-    if shard is None:
+    if within is None:
         threads = -(-x.size * real.itemsize // (BLOCKS * BLOCK_BYTES))
     else:
-        length = runs(shard.shape, shard.strides).length
+        length = within.runs.length
         threads = x.size // length * run_blocks(length, BLOCK_BYTES // real.itemsize)
-    _call(name, shard, real, *parameters, x, size=threads)
+    _call(name, within, real, *parameters, x, size=threads)
 
 
 def run_blocks(length: int, per_block: int) -> int:
@@ -107,15 +108,15 @@ def run_blocks(length: int, per_block: int) -> int:
     return (length + per_block - 2) // per_block + 1
 
 
-def _call(name: str, shard: Shard | None, real: np.dtype[Any] | None, *arguments: Any, **size: int) -> None:
-    """Launch a kernel, that for shards if there is one, on its arguments, the last of which is the array."""
-    if shard is None:
+def _call(name: str, within: Region | None, real: np.dtype[Any] | None, *arguments: Any, **size: int) -> None:
+    """Launch a kernel, or its form for shards, on its arguments, the last of which is the array."""
+    if within is None:
         kernel(name, real)(*arguments, **size)
         return
-    counts, steps, length = runs(shard.shape, shard.strides)
+    counts, steps, length = within.runs
     counts, steps = counts or (1,), steps or (0,)
     *parameters, x = arguments
-    shard_kernel(name, len(counts), real)(*parameters, shard.offset, length, *counts, *steps, x, **size)
+    shard_kernel(name, len(counts), real)(*parameters, within.start, length, *counts, *steps, x, **size)
 
 
 @functools.cache

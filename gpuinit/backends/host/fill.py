@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from gpuinit.backends.host.regions import region_words
 from gpuinit.backends.host.scratch import scratch, workspace
-from gpuinit.backends.host.shards import shard_words
 from gpuinit.backends.host.transforms import TRANSFORMS
 from gpuinit.backends.host.words import words
 from gpuinit.backends.reals import reals
 from gpuinit.distributions import Distribution, Point, working
 from gpuinit.generator import Stream
-from gpuinit.shards import Shard, runs
+from gpuinit.regions import Region, region
+from gpuinit.shards import Shard
 from gpuinit.threads import for_each
 
 # Elements a piece, an even number for complex arrays' sake: long enough that threads rarely meet at the interpreter's lock, short
@@ -25,7 +26,7 @@ PIECE = 2**16
 
 def fill(x: np.ndarray, distribution: Distribution, stream: Stream, shard: Shard | None = None) -> None:
     """Write to each element what the distribution makes of its word."""
-    shard = shard and shard.reals(x.dtype)
+    within = region(shard, x.dtype)
     x = reals(np, x)
     if isinstance(distribution, Point):
         constant(x, distribution.value)
@@ -37,10 +38,10 @@ def fill(x: np.ndarray, distribution: Distribution, stream: Stream, shard: Shard
     def fill_piece(piece: tuple[int, np.ndarray]) -> None:
         start, part = piece
         bits = 8 * real.itemsize
-        if shard is None:
+        if within is None:
             drawn = words(stream, start, part.size, bits)
         else:
-            drawn = shard_words(stream, start, part.shape, shard.strides, bits)
+            drawn = region_words(stream, Region(part.shape, start, within.strides[-part.ndim :]), bits)
         direct = part.dtype == real and part.flags.carray
         out = part.reshape(-1) if direct else scratch("values", part.size, real)
         with np.errstate(all="ignore"):
@@ -48,7 +49,7 @@ def fill(x: np.ndarray, distribution: Distribution, stream: Stream, shard: Shard
             if not direct:
                 part[...] = out.reshape(part.shape)
 
-    found = pieces(x) if shard is None else shard_pieces(x, shard.offset, shard.strides)
+    found = pieces(x) if within is None else region_pieces(x, within)
     for_each(fill_piece, found, most=-(-x.size // PIECE))
 
 
@@ -69,20 +70,21 @@ def pieces(x: np.ndarray, start: int = 0) -> Iterator[tuple[int, np.ndarray]]:
         yield start + i * inner, x[i : i + rows]
 
 
-def shard_pieces(x: np.ndarray, start: int, strides: tuple[int, ...]) -> Iterator[tuple[int, np.ndarray]]:
-    """Cut a part of a larger array into views of at most PIECE elements, each with its first element's number in the whole."""
-    if not runs(x.shape, strides).counts:
-        yield from pieces(x, start)
+def region_pieces(x: np.ndarray, within: Region) -> Iterator[tuple[int, np.ndarray]]:
+    """Cut an `x` that is a region of a larger array into views of at most PIECE elements, each with its first's number there."""
+    if not within.runs.counts:
+        yield from pieces(x, within.start)
         return
     if x.size <= PIECE:
-        yield start, x
+        yield within.start, x
         return
     rows = PIECE // math.prod(x.shape[1:])
     for i in range(0, len(x), max(1, rows)):
+        start = within.start + i * within.strides[0]
         if rows:
-            yield start + i * strides[0], x[i : i + rows]
+            yield start, x[i : i + rows]
         else:
-            yield from shard_pieces(x[i], start + i * strides[0], strides[1:])
+            yield from region_pieces(x[i], Region(within.shape[1:], start, within.strides[1:]))
 
 
 def constant(x: np.ndarray, value: Any) -> None:
