@@ -22,6 +22,8 @@ from gpuinit.threads import for_each
 # Elements a piece, an even number for complex arrays' sake: long enough that threads rarely meet at the interpreter's lock, short
 # enough for the L2 cache.
 PIECE = 2**16
+# The same for regions whose elements are not consecutive: up to a Philox block is computed for each.
+REGION_PIECE = 2**15
 
 
 def fill(x: np.ndarray, distribution: Distribution, stream: Stream, shard: Shard | None = None) -> None:
@@ -71,14 +73,14 @@ def pieces(x: np.ndarray, start: int = 0) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def region_pieces(x: np.ndarray, within: Region) -> Iterator[tuple[int, np.ndarray]]:
-    """Cut an `x` that is a region of a larger array into views of at most PIECE elements, each with its first's number there."""
+    """Cut an `x` that is a region of a larger array into views of at most so many elements, each with its first's number there."""
     if not within.runs.counts:
         yield from pieces(x, within.start)
         return
-    if x.size <= PIECE:
+    if x.size <= REGION_PIECE:
         yield within.start, x
         return
-    rows = PIECE // math.prod(x.shape[1:])
+    rows = REGION_PIECE // math.prod(x.shape[1:])
     for i in range(0, len(x), max(1, rows)):
         start = within.start + i * within.strides[0]
         if rows:
