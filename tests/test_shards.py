@@ -5,9 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import pickle
-import threading
 import time
-import tracemalloc
 from collections import OrderedDict
 
 import numpy as np
@@ -21,6 +19,7 @@ from gpuinit.backends.host.philox import philox
 from gpuinit.regions import Region
 from tests.conftest import to_host
 from tests.layouts import LAYOUTS, Window
+from tests.test_memory import LIMIT, peak_memory
 from tests.test_properties import FILLS, RANDOM, TOLERANCES
 
 ALL = slice(None)
@@ -299,7 +298,6 @@ def test_runs_are_the_elements_in_order_and_as_long_as_can_be(shape, data):
 
 # What a shard costs.
 
-MEBIBYTE = 2**20
 MEMORY = [
     ("normal_", (2**22, 3), (ALL, slice(1, 2)), np.float32),
     ("normal_", (2**21, 7), (ALL, slice(1, 3)), np.float64),
@@ -318,18 +316,7 @@ def test_temporary_memory(name, shape, index, dtype, threads):
     x = np.empty(shard.shape, dtype)
     arguments = {"sparsity": 0.5} if name == "sparse_" else {}
     called(name, np.empty((2, 2), dtype), arguments)  # makes the tables, which stay
-    kept = gi.get_num_threads()
-    gi.set_num_threads(threads)
-    thread = threading.Thread(target=called, args=(name, x, arguments), kwargs={"shard": shard})
-    tracemalloc.start()
-    try:
-        thread.start()
-        thread.join()
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-        gi.set_num_threads(kept)
-    assert peak < 8 * MEBIBYTE * threads
+    assert peak_memory(lambda: called(name, x, arguments, shard=shard), threads) < LIMIT * threads
 
 
 @pytest.mark.parametrize("index", [(slice(3, 9), ALL), (ALL, slice(2, 5)), (slice(1, 9), slice(2, 3))], ids=str)
