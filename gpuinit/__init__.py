@@ -16,6 +16,7 @@ from gpuinit.scaled import (
     xavier_normal_,
     xavier_uniform_,
 )
+from gpuinit.shards import Shard
 from gpuinit.structured import dirac_, eye_, orthogonal_, sparse_
 from gpuinit.threads import get_num_threads, set_num_threads
 from gpuinit.warmup import warmup
@@ -27,6 +28,7 @@ __all__ = [
     "Generator",
     "Mode",
     "NonLinearity",
+    "Shard",
     "calculate_gain",
     "constant_",
     "default_generator",

@@ -10,6 +10,7 @@ from gpuinit import distributions
 from gpuinit.arguments import nearest, number, shown, unwrapped
 from gpuinit.backends import EVERY, FLOATS, INTEGERS, Target, target
 from gpuinit.generator import Generator, Stream, as_generator
+from gpuinit.shards import Shard
 
 Array = TypeVar("Array")
 RandomSource = Generator | int | None
@@ -17,7 +18,7 @@ RandomSource = Generator | int | None
 BLOCK_BYTES = 32
 
 
-def uniform_(x: Array, a: float = 0.0, b: float = 1.0, *, generator: RandomSource = None) -> Array:
+def uniform_(x: Array, a: float = 0.0, b: float = 1.0, *, generator: RandomSource = None, shard: Shard | None = None) -> Array:
     """Fill with values uniform on [a, b).
 
     Parameters
@@ -29,6 +30,8 @@ def uniform_(x: Array, a: float = 0.0, b: float = 1.0, *, generator: RandomSourc
         In a complex array, the bounds of either part.
     generator : Generator, int seed or None
         The source of random bits; None means `gpuinit.default_generator`.
+    shard : Shard, optional
+        What part of a larger array `x` is; see `Shard`.
 
     Returns
     -------
@@ -40,7 +43,7 @@ def uniform_(x: Array, a: float = 0.0, b: float = 1.0, *, generator: RandomSourc
     TypeError
         If `x` is no array of these dtypes that can be written, or another argument is of a wrong type.
     ValueError
-        If `x` overlaps itself, a bound is not finite, a > b, or no value of the dtype lies in [a, b).
+        If `x` overlaps itself or has not the shard's shape, a bound is not finite, a > b, or [a, b) holds no value of the dtype.
 
     Notes
     -----
@@ -52,12 +55,14 @@ def uniform_(x: Array, a: float = 0.0, b: float = 1.0, *, generator: RandomSourc
     >>> gi.uniform_(np.empty(3, np.float32), -1, 1, generator=42)
     array([ 0.8504249 , -0.82784474, -0.71868706], dtype=float32)
     """
-    to = target(x)
+    to = target(x, shard=shard)
     draw(to, distributions.uniform(to.dtype, a, b), generator)
     return x
 
 
-def normal_(x: Array, mean: complex = 0.0, std: float = 1.0, *, generator: RandomSource = None) -> Array:
+def normal_(
+    x: Array, mean: complex = 0.0, std: float = 1.0, *, generator: RandomSource = None, shard: Shard | None = None
+) -> Array:
     """Fill with values of the normal distribution N(mean, std**2).
 
     Parameters
@@ -69,6 +74,8 @@ def normal_(x: Array, mean: complex = 0.0, std: float = 1.0, *, generator: Rando
         may be complex, and `std` is that of the whole: each part has std / sqrt(2).
     generator : Generator, int seed or None
         The source of random bits; None means `gpuinit.default_generator`.
+    shard : Shard, optional
+        What part of a larger array `x` is; see `Shard`.
 
     Returns
     -------
@@ -91,13 +98,20 @@ def normal_(x: Array, mean: complex = 0.0, std: float = 1.0, *, generator: Rando
     >>> gi.normal_(np.empty(3), std=0.02, generator=42)
     array([-0.02730622, -0.02146698, -0.01225063])
     """
-    to = target(x)
+    to = target(x, shard=shard)
     draw(to, distributions.normal(to.dtype, mean, std), generator)
     return x
 
 
 def trunc_normal_(
-    x: Array, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, *, generator: RandomSource = None
+    x: Array,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    *,
+    generator: RandomSource = None,
+    shard: Shard | None = None,
 ) -> Array:
     """Fill with values of N(mean, std**2) restricted to [a, b].
 
@@ -111,6 +125,8 @@ def trunc_normal_(
         Absolute cutoffs, infinite ones allowed; no value lies outside. `a == b` fills the nearest value.
     generator : Generator, int seed or None
         The source of random bits; None means `gpuinit.default_generator`.
+    shard : Shard, optional
+        What part of a larger array `x` is; see `Shard`.
 
     Returns
     -------
@@ -136,12 +152,12 @@ def trunc_normal_(
     >>> bool(w.min() >= 3 and w.max() <= 4)
     True
     """
-    to = target(x)
+    to = target(x, shard=shard)
     draw(to, distributions.truncated(to.dtype, mean, std, a, b), generator)
     return x
 
 
-def constant_(x: Array, val: complex) -> Array:
+def constant_(x: Array, val: complex, *, shard: Shard | None = None) -> Array:
     """Fill with one value.
 
     Parameters
@@ -150,6 +166,8 @@ def constant_(x: Array, val: complex) -> Array:
         Filled in place.
     val : number
         nan and infinities too. An integer or bool array takes only a value that it holds exactly.
+    shard : Shard, optional
+        Of no influence on the values: any initializer can be called with one.
 
     Returns
     -------
@@ -161,7 +179,7 @@ def constant_(x: Array, val: complex) -> Array:
     TypeError
         If `x` is no array of these dtypes that can be written, or `val` no number.
     ValueError
-        If `x` overlaps itself, or its dtype cannot hold `val`.
+        If `x` overlaps itself or has not the shard's shape, or its dtype cannot hold `val`.
 
     Examples
     --------
@@ -169,13 +187,13 @@ def constant_(x: Array, val: complex) -> Array:
     >>> gi.constant_(np.empty(3), 0.1)
     array([0.1, 0.1, 0.1])
     """
-    to = target(x, EVERY)
+    to = target(x, EVERY, shard)
     value = _held(val, to.dtype)
     to.write("constant", value)
     return x
 
 
-def ones_(x: Array) -> Array:
+def ones_(x: Array, *, shard: Shard | None = None) -> Array:
     """Fill with ones; `constant_(x, 1)`.
 
     Examples
@@ -184,10 +202,10 @@ def ones_(x: Array) -> Array:
     >>> gi.ones_(np.empty(3, bool))
     array([ True,  True,  True])
     """
-    return constant_(x, 1)
+    return constant_(x, 1, shard=shard)
 
 
-def zeros_(x: Array) -> Array:
+def zeros_(x: Array, *, shard: Shard | None = None) -> Array:
     """Fill with zeros; `constant_(x, 0)`.
 
     Examples
@@ -196,7 +214,7 @@ def zeros_(x: Array) -> Array:
     >>> gi.zeros_(np.empty(3))
     array([0., 0., 0.])
     """
-    return constant_(x, 0)
+    return constant_(x, 0, shard=shard)
 
 
 def trunc_(x: Array) -> Array:
@@ -232,7 +250,7 @@ def trunc_(x: Array) -> Array:
 def draw(to: Target, distribution: distributions.Distribution, generator: RandomSource) -> None:
     """Fill a checked target from the generator's next blocks."""
     stream = take(to, generator)
-    to.write("fill", distribution, stream)
+    to.write("fill", distribution, stream, to.shard)
 
 
 def take(to: Target, generator: RandomSource) -> Stream:

@@ -16,12 +16,13 @@ from gpuinit.backends import Target, target
 from gpuinit.distributions import part, working
 from gpuinit.fans import Distribution, Mode, NonLinearity, calculate_gain, choose, fan, fans
 from gpuinit.fills import Array, RandomSource, draw
+from gpuinit.shards import Shard
 
 # Standard deviation of N(0, 1) cut at +-2: sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)).
 STD_OF_TRUNCATED = 0.87962566103423978
 
 
-def xavier_uniform_(x: Array, gain: float = 1.0, *, generator: RandomSource = None) -> Array:
+def xavier_uniform_(x: Array, gain: float = 1.0, *, generator: RandomSource = None, shard: Shard | None = None) -> Array:
     """Fill uniformly on [-bound, bound), bound = gain * sqrt(6 / (fan_in + fan_out)).
 
     Parameters
@@ -32,6 +33,8 @@ def xavier_uniform_(x: Array, gain: float = 1.0, *, generator: RandomSource = No
         Factor on the standard deviation, finite and >= 0; see `calculate_gain`.
     generator : Generator, int seed or None
         The source of random bits; None means `gpuinit.default_generator`.
+    shard : Shard, optional
+        What part of a larger array `x` is; see `Shard`.
 
     Returns
     -------
@@ -53,11 +56,11 @@ def xavier_uniform_(x: Array, gain: float = 1.0, *, generator: RandomSource = No
     >>> gi.xavier_uniform_(np.empty((1, 3), np.float32), generator=42)
     array([[ 1.0415536, -1.0138986, -0.8802083]], dtype=float32)
     """
-    to = target(x)
+    to = target(x, shard=shard)
     return _scaled(x, to, Distribution.UNIFORM, _glorot_std(to, gain), generator)
 
 
-def xavier_normal_(x: Array, gain: float = 1.0, *, generator: RandomSource = None) -> Array:
+def xavier_normal_(x: Array, gain: float = 1.0, *, generator: RandomSource = None, shard: Shard | None = None) -> Array:
     """Fill from N(0, std**2), std = gain * sqrt(2 / (fan_in + fan_out)).
 
     Parameters, returns, errors and reference are those of `xavier_uniform_`.
@@ -69,7 +72,7 @@ def xavier_normal_(x: Array, gain: float = 1.0, *, generator: RandomSource = Non
     >>> round(float(w.std()), 2)  # sqrt(2 / 400) = 0.0707
     0.07
     """
-    to = target(x)
+    to = target(x, shard=shard)
     return _scaled(x, to, Distribution.NORMAL, _glorot_std(to, gain), generator)
 
 
@@ -80,6 +83,7 @@ def kaiming_uniform_(
     nonlinearity: str | NonLinearity = "leaky_relu",
     *,
     generator: RandomSource = None,
+    shard: Shard | None = None,
 ) -> Array:
     """Fill uniformly on [-bound, bound), bound = calculate_gain(nonlinearity, a) * sqrt(3 / fan).
 
@@ -95,6 +99,8 @@ def kaiming_uniform_(
         A name that `calculate_gain` knows.
     generator : Generator, int seed or None
         The source of random bits; None means `gpuinit.default_generator`.
+    shard : Shard, optional
+        What part of a larger array `x` is; see `Shard`.
 
     Returns
     -------
@@ -117,7 +123,7 @@ def kaiming_uniform_(
     >>> bool(abs(w).max() <= (6 / 27) ** 0.5)
     True
     """
-    to = target(x)
+    to = target(x, shard=shard)
     return _scaled(x, to, Distribution.UNIFORM, _he_std(to, a, mode, nonlinearity), generator)
 
 
@@ -128,6 +134,7 @@ def kaiming_normal_(
     nonlinearity: str | NonLinearity = "leaky_relu",
     *,
     generator: RandomSource = None,
+    shard: Shard | None = None,
 ) -> Array:
     """Fill from N(0, std**2), std = calculate_gain(nonlinearity, a) / sqrt(fan).
 
@@ -140,11 +147,11 @@ def kaiming_normal_(
     >>> round(float(w.std()) * 512**0.5, 2)  # sqrt(2)
     1.41
     """
-    to = target(x)
+    to = target(x, shard=shard)
     return _scaled(x, to, Distribution.NORMAL, _he_std(to, a, mode, nonlinearity), generator)
 
 
-def lecun_uniform_(x: Array, *, generator: RandomSource = None) -> Array:
+def lecun_uniform_(x: Array, *, generator: RandomSource = None, shard: Shard | None = None) -> Array:
     """Fill uniformly on [-bound, bound), bound = sqrt(3 / fan_in); `variance_scaling_(x, 1, "fan_in", "uniform")`.
 
     References
@@ -158,11 +165,11 @@ def lecun_uniform_(x: Array, *, generator: RandomSource = None) -> Array:
     >>> bool(abs(w).max() <= 0.1)
     True
     """
-    to = target(x)
+    to = target(x, shard=shard)
     return _scaled(x, to, Distribution.UNIFORM, _std(to, 1.0, Mode.FAN_IN), generator)
 
 
-def lecun_normal_(x: Array, *, generator: RandomSource = None) -> Array:
+def lecun_normal_(x: Array, *, generator: RandomSource = None, shard: Shard | None = None) -> Array:
     """Fill from a normal distribution cut at 2 std, of variance 1 / fan_in; `variance_scaling_(x)`.
 
     The truncated form is that of Keras, JAX and timm. Reference: as for `lecun_uniform_`.
@@ -174,7 +181,7 @@ def lecun_normal_(x: Array, *, generator: RandomSource = None) -> Array:
     >>> round(float(w.std()), 3)  # 1 / sqrt(400)
     0.05
     """
-    to = target(x)
+    to = target(x, shard=shard)
     return _scaled(x, to, Distribution.TRUNCATED_NORMAL, _std(to, 1.0, Mode.FAN_IN), generator)
 
 
@@ -185,6 +192,7 @@ def variance_scaling_(
     distribution: str | Distribution = "truncated_normal",
     *,
     generator: RandomSource = None,
+    shard: Shard | None = None,
 ) -> Array:
     """Fill with mean 0 and variance scale / fan: the scheme of which Glorot's, He's and LeCun's are cases.
 
@@ -201,6 +209,8 @@ def variance_scaling_(
         variance is the one asked for), "normal" (or "untruncated_normal"), or "uniform".
     generator : Generator, int seed or None
         The source of random bits; None means `gpuinit.default_generator`.
+    shard : Shard, optional
+        What part of a larger array `x` is; see `Shard`.
 
     Returns
     -------
@@ -223,7 +233,7 @@ def variance_scaling_(
     >>> round(float(w.var()), 3)  # 2 / 200
     0.01
     """
-    to = target(x)
+    to = target(x, shard=shard)
     kind = choose("distribution", Distribution, distribution)
     return _scaled(x, to, kind, _std(to, scale, mode), generator)
 

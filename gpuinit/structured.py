@@ -9,15 +9,18 @@ from gpuinit.arguments import finite_in, fraction, integer
 from gpuinit.backends import EVERY, Target, target
 from gpuinit.fills import Array, RandomSource, take
 from gpuinit.permutation import MOST_ROWS
+from gpuinit.shards import Shard
 
 
-def eye_(x: Array) -> Array:
+def eye_(x: Array, *, shard: Shard | None = None) -> Array:
     """Fill a matrix with the identity: ones on the diagonal, zeros elsewhere.
 
     Parameters
     ----------
     x : array of any integer, bool, real or complex dtype, with 2 axes of any lengths
         Filled in place.
+    shard : Shard, optional
+        What part of a larger array `x` is; see `Shard`.
 
     Returns
     -------
@@ -36,13 +39,13 @@ def eye_(x: Array) -> Array:
     array([[1, 0, 0],
            [0, 1, 0]])
     """
-    to = target(x, EVERY)
+    to = target(x, EVERY, shard)
     _need_axes(to, 2, 2)
-    to.write("eye")
+    to.write("eye", to.shard)
     return x
 
 
-def dirac_(x: Array, groups: int = 1) -> Array:
+def dirac_(x: Array, groups: int = 1, *, shard: Shard | None = None) -> Array:
     """Fill a convolution's weight so that it hands its input channels on unchanged, as many as it has outputs for.
 
     Parameters
@@ -52,6 +55,8 @@ def dirac_(x: Array, groups: int = 1) -> Array:
         is the input channel's number, else 0.
     groups : int
         Divides the number of output channels.
+    shard : Shard, optional
+        What part of a larger array `x` is; see `Shard`.
 
     Returns
     -------
@@ -73,16 +78,16 @@ def dirac_(x: Array, groups: int = 1) -> Array:
            [[0, 0, 0],
             [0, 1, 0]]])
     """
-    to = target(x, EVERY)
+    to = target(x, EVERY, shard)
     _need_axes(to, 3, 5)
     count = integer("groups", groups, least=1)
     if to.shape[0] % count:
         raise ValueError(f"groups must divide x.shape[0], got groups={count} and shape {to.shape}")
-    to.write("dirac", count)
+    to.write("dirac", count, to.shard)
     return x
 
 
-def orthogonal_(x: Array, gain: float = 1.0, *, generator: RandomSource = None) -> Array:
+def orthogonal_(x: Array, gain: float = 1.0, *, generator: RandomSource = None, shard: Shard | None = None) -> Array:
     """Fill with a (semi-)orthogonal matrix, Haar-distributed: no orthogonal matrix is likelier than another.
 
     Parameters
@@ -94,6 +99,8 @@ def orthogonal_(x: Array, gain: float = 1.0, *, generator: RandomSource = None) 
         Finite; see `calculate_gain`.
     generator : Generator, int seed or None
         The source of random bits; None means `gpuinit.default_generator`.
+    shard : Shard, optional
+        What part of a larger array `x` is; see `Shard`.
 
     Returns
     -------
@@ -109,6 +116,7 @@ def orthogonal_(x: Array, gain: float = 1.0, *, generator: RandomSource = None) 
     -----
     The Householder reflectors of a Gaussian matrix's QR are drawn directly, and multiplied out. The numbers drawn are the
     same to the bit everywhere; the product agrees to rounding (about 1e-6 in float32), as BLAS sums in an order of its own.
+    Of a shard, the whole matrix is formed in memory of its own, and the part copied from it.
 
     References
     ----------
@@ -122,15 +130,15 @@ def orthogonal_(x: Array, gain: float = 1.0, *, generator: RandomSource = None) 
     >>> bool(np.allclose(q.T @ q, np.eye(3)))
     True
     """
-    to = target(x)
+    to = target(x, shard=shard)
     _need_axes(to, 2, math.inf)
     factor = finite_in("gain", gain, distributions.working(to.dtype))
     stream = take(to, generator)
-    to.write("orthogonal", factor, stream)
+    to.write("orthogonal", factor, stream, to.shard)
     return x
 
 
-def sparse_(x: Array, sparsity: float, std: float = 0.01, *, generator: RandomSource = None) -> Array:
+def sparse_(x: Array, sparsity: float, std: float = 0.01, *, generator: RandomSource = None, shard: Shard | None = None) -> Array:
     """Fill from N(0, std**2), then set a share of each column to zero, at random rows.
 
     Parameters
@@ -143,6 +151,8 @@ def sparse_(x: Array, sparsity: float, std: float = 0.01, *, generator: RandomSo
         Standard deviation of the others; finite, >= 0.
     generator : Generator, int seed or None
         The source of random bits; None means `gpuinit.default_generator`.
+    shard : Shard, optional
+        What part of a larger array `x` is; see `Shard`.
 
     Returns
     -------
@@ -171,7 +181,7 @@ def sparse_(x: Array, sparsity: float, std: float = 0.01, *, generator: RandomSo
     >>> (w == 0).sum(axis=0)
     array([3, 3, 3, 3])
     """
-    to = target(x)
+    to = target(x, shard=shard)
     _need_axes(to, 2, 2)
     rows = to.shape[0]
     if rows > MOST_ROWS:
@@ -179,7 +189,7 @@ def sparse_(x: Array, sparsity: float, std: float = 0.01, *, generator: RandomSo
     zeros = math.ceil(fraction("sparsity", sparsity) * rows)
     values = distributions.normal(to.dtype, 0.0, std)
     stream = take(to, generator)
-    to.write("sparse", zeros, values, stream)
+    to.write("sparse", zeros, values, stream, to.shard)
     return x
 
 

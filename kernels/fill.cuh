@@ -8,19 +8,18 @@ namespace gpuinit {
 
 constexpr int BLOCKS = 2;  // a thread
 
-template <typename T, typename Array, typename Transform>
-__device__ __forceinline__ void fill(Array &x, i64 i, const Stream &stream, const Transform &transform) {
-    using Word = typename Real<typename Rounded<T>::Working>::Word;
-    constexpr int count = sizeof(Block) / sizeof(Word);
+// The bits of the elements of block i.
+template <typename T, typename Transform, int count>
+__device__ __forceinline__ void elements(
+    i64 i, const Stream &stream, const Transform &transform, typename Rounded<T>::Bits (&bits)[count]) {
     const Block block = stream.block(i);
     typename Rounded<T>::Working values[count];
 #pragma unroll
     for (int j = 0; j < count; ++j) {
-        Word word;
+        typename Real<typename Rounded<T>::Working>::Word word;
         block.word(j, word);
         values[j] = transform(word, i * count + j);
     }
-    alignas(uint4) typename Rounded<T>::Bits bits[count];
 #pragma unroll
     for (int j = 0; j < count; ++j) {
         if constexpr (sizeof(bits[0]) == 2) {
@@ -29,6 +28,13 @@ __device__ __forceinline__ void fill(Array &x, i64 i, const Stream &stream, cons
             bits[j] = Rounded<T>::bits(values[j]);
         }
     }
+}
+
+template <typename T, typename Array, typename Transform>
+__device__ __forceinline__ void fill(Array &x, i64 i, const Stream &stream, const Transform &transform) {
+    constexpr int count = sizeof(Block) / sizeof(typename Rounded<T>::Working);
+    alignas(uint4) typename Rounded<T>::Bits bits[count];
+    elements<T>(i, stream, transform, bits);
     store(x, i * count, bits);
 }
 

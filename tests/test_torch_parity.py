@@ -47,12 +47,14 @@ def ours(xp, name, shape, dtype=np.float32, *arguments, **options):
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_signatures(name):
-    """All but the array's name, and the generator, which gpuinit takes by keyword alone."""
+    """All but the array's name, the generator, which gpuinit takes by keyword alone, and the shard, which torch has not."""
 
     def parameters(function):
         found = list(inspect.signature(function).parameters.values())
         named = found if name == "calculate_gain" else found[1:]
-        return [(p.name, p.default) for p in named if p.name != "generator"], any(p.name == "generator" for p in named)
+        return [(p.name, p.default) for p in named if p.name not in ("generator", "shard")], any(
+            p.name == "generator" for p in named
+        )
 
     assert parameters(getattr(gi, name)) == parameters(getattr(torch.nn.init, name))
 

@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gpuinit.arguments import shown
 from gpuinit.backends.views import View, view_of
+from gpuinit.shards import Shard
 
 FLOATS = frozenset(("float16", "bfloat16", "float32", "float64"))
 COMPLEX = frozenset(("complex64", "complex128"))
@@ -23,14 +25,18 @@ EVERY = INEXACT | INTEGERS | {"bool"}
 
 
 class Target(NamedTuple):
-    """A checked array: the view of its memory, and its dtype in native byte order."""
+    """A checked array: the view of its memory, its dtype in native byte order, and what part of a larger array it is, if any.
+
+    Shape and size are those of the whole: all but the writing goes by them.
+    """
 
     view: View
     dtype: np.dtype[Any]
+    shard: Shard | None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return tuple(self.view.array.shape)
+        return self.shard.global_shape if self.shard else tuple(self.view.array.shape)
 
     @property
     def size(self) -> int:
@@ -38,7 +44,7 @@ class Target(NamedTuple):
 
     def write(self, primitive: str, *arguments: Any) -> None:
         """Call a primitive of the array's backend on it, unless it has no elements, and tell its owner."""
-        if self.size:
+        if self.view.array.size:
             with self.view.scope():
                 getattr(_backend(self.view.backend), primitive)(self.view.array, *arguments)
             self.view.written()
@@ -49,15 +55,15 @@ def _backend(name: str) -> Any:
     return importlib.import_module(f"gpuinit.backends.{name}")
 
 
-def target(x: Any, dtypes: frozenset[str] = INEXACT) -> Target:
-    """Check that `x` is an array that can be filled, of one of `dtypes`.
+def target(x: Any, dtypes: frozenset[str] = INEXACT, shard: Shard | None = None) -> Target:
+    """Check that `x` is an array that can be filled, of one of `dtypes`, and of the shard's shape.
 
     Raises
     ------
     TypeError
-        If `x` is no array, or one that cannot be written, or of another dtype.
+        If `x` is no array, or one that cannot be written, or of another dtype, or `shard` is no Shard.
     ValueError
-        If it overlaps itself.
+        If it overlaps itself, or is of another shape than the shard.
     RuntimeError
         If no device can be used for it.
     """
@@ -70,7 +76,18 @@ def target(x: Any, dtypes: frozenset[str] = INEXACT) -> Target:
             f"x must not overlap itself, got shape {tuple(view.array.shape)} with strides {tuple(view.array.strides)} "
             "(a broadcast, expanded or as_strided array?); fill a copy of it instead"
         )
-    return Target(view, dtype)
+    return Target(view, dtype, _part(tuple(view.array.shape), shard))
+
+
+def _part(shape: tuple[int, ...], shard: Shard | None) -> Shard | None:
+    """`shard`, if it is one of an array of that shape; None if it is the whole."""
+    if shard is None:
+        return None
+    if not isinstance(shard, Shard):
+        raise TypeError(f"shard must be a gpuinit.Shard or None, got {shown(shard)} of type {type(shard).__name__}")
+    if shape != shard.shape:
+        raise ValueError(f"x must have the shard's shape {shard.shape}, got shape {shape} and shard={shown(shard)}")
+    return shard if shard.shape != shard.global_shape else None
 
 
 @functools.cache

@@ -9,60 +9,66 @@ from typing import Any
 import cupy
 import numpy as np
 
-from gpuinit.backends.cuda.kernels import kernel
+from gpuinit.backends.cuda.kernels import kernel, shard_kernel
 from gpuinit.backends.reals import reals
 from gpuinit.distributions import Distribution, Normal, Point, Truncated, Uniform, working
 from gpuinit.generator import Stream
 from gpuinit.inverse_cdf import coefficients
 from gpuinit.permutation import domain_bits
+from gpuinit.regions import Region, region
+from gpuinit.shards import Shard
 
-BYTES = 64  # of words a thread: BLOCKS Philox blocks, `kernels/fill.cuh`
+BLOCK_BYTES = 32  # of the words of a Philox block
+BLOCKS = 2  # a thread, `kernels/fill.cuh`
 STORE = 16  # bytes of the array a thread, where no words are: `kernels/store.cuh`
 
 
-def fill(x: Any, distribution: Distribution, stream: Stream) -> None:
+def fill(x: Any, distribution: Distribution, stream: Stream, shard: Shard | None = None) -> None:
     """Write to each element what the distribution makes of its word."""
+    within = region(shard, x.dtype)
     x = reals(cupy, x)
     if isinstance(distribution, Point):
         constant(x, distribution.value)
         return
     with x.device:
         name, parameters = _parameters(distribution)
-        _launch(name, x, stream, *parameters)
+        _launch(name, x, stream, within, *parameters)
 
 
-def sparse(x: Any, zeros: int, values: Normal, stream: Stream) -> None:
+def sparse(x: Any, zeros: int, values: Normal, stream: Stream, shard: Shard | None = None) -> None:
     """Fill with `values`, and 0 in `zeros` elements of each column."""
-    rows, columns = x.shape
+    rows, columns = shard.global_shape if shard else x.shape
+    within = region(shard, x.dtype)
     with x.device:
         _, normal = _parameters(values)
         parts = 2 if x.dtype.kind == "c" else 1
-        _launch("sparse", reals(cupy, x), stream, *normal, rows, columns, zeros, domain_bits(rows), parts)
+        _launch("sparse", reals(cupy, x), stream, within, *normal, rows, columns, zeros, domain_bits(rows), parts)
 
 
 def constant(x: Any, value: Any) -> None:
     """Write `value` to each element."""
     with x.device:
         if any(value.tobytes()):
-            _write("constant", x, value)
+            _write("constant", x, None, value)
         else:  # a memset; CuPy's `fill` takes -0 for one too
             x.fill(0)
 
 
-def eye(x: Any) -> None:
+def eye(x: Any, shard: Shard | None = None) -> None:
     """Ones on the diagonal, zeros elsewhere."""
+    _, columns = shard.global_shape if shard else x.shape
     with x.device:
-        _write("eye", x, x.shape[1])
+        _write("eye", x, region(shard), columns)
 
 
-def dirac(x: Any, groups: int) -> None:
+def dirac(x: Any, groups: int, shard: Shard | None = None) -> None:
     """Ones at the kernel's centre where output channel o of a group meets input channel o, zeros elsewhere."""
-    outputs, inputs, *field = x.shape
+    outputs, inputs, *field = shard.global_shape if shard else x.shape
     centre = 0
     for length in field:
         centre = centre * length + length // 2
     with x.device:
-        _write("dirac", x, inputs, math.prod(field), centre, outputs // groups)
+        _write("dirac", x, region(shard), inputs, math.prod(field), centre, outputs // groups)
 
 
 def trunc(x: Any) -> None:
@@ -84,19 +90,38 @@ def _parameters(distribution: Distribution) -> tuple[str, tuple[Any, ...]]:
     return "truncated", (table, np.uint64(d.start), np.uint64(factor), d.shift, d.mean, d.std, d.least, d.greatest)
 
 
-def _launch(name: str, x: Any, stream: Stream, *parameters: Any) -> None:
+def _launch(name: str, x: Any, stream: Stream, within: Region | None, *parameters: Any) -> None:
     real = working(np.dtype(x.dtype))
     low, high = map(np.uint64, stream.key)
-    kernel(name, real)(low, high, np.uint64(stream.block), *parameters, _flat(x), size=-(-x.size * real.itemsize // BYTES))
+    if within is None:
+        threads = -(-x.size * real.itemsize // (BLOCKS * BLOCK_BYTES))
+    else:
+        length = within.runs.length
+        threads = x.size // length * run_blocks(length, BLOCK_BYTES // real.itemsize)
+    _call(name, within, real, low, high, np.uint64(stream.block), *parameters, x, size=threads)
 
 
-def _write(name: str, x: Any, *parameters: Any) -> None:
-    kernel(name)(*parameters, _flat(x), size=-(-x.nbytes // STORE))
+def run_blocks(length: int, per_block: int) -> int:
+    """The blocks that a run of so many elements touches at the most, wherever in its first block it begins."""
+    return (length + per_block - 2) // per_block + 1
 
 
-def _flat(x: Any) -> Any:
-    """The array itself, a contiguous one with a single axis: so one kernel does for all shapes of it."""
-    return x.reshape(-1) if x.flags.c_contiguous else x
+def _write(name: str, x: Any, within: Region | None, *parameters: Any) -> None:
+    """Launch a kernel that reads no words: a thread for 16 bytes of the array, in a shard for each element."""
+    _call(name, within, None, *parameters, x, size=x.size if within else -(-x.nbytes // STORE))
+
+
+def _call(name: str, within: Region | None, real: np.dtype[Any] | None, *arguments: Any, size: int) -> None:
+    """Launch a kernel, or its form for shards, on its arguments, the last of which is the array."""
+    *parameters, x = arguments
+    if x.flags.c_contiguous:
+        x = x.reshape(-1)  # one kernel for all shapes
+    if within is None:
+        kernel(name, real)(*parameters, x, size=size)
+        return
+    counts, steps, length = within.runs
+    counts, steps = counts or (1,), steps or (0,)
+    shard_kernel(name, len(counts), real)(*parameters, within.start, length, *counts, *steps, x, size=size)
 
 
 @functools.cache

@@ -13,22 +13,28 @@ from gpuinit.kernel_sources import source
 
 
 class Declaration(NamedTuple):
-    """What CuPy makes a kernel of: headers, parameters, the array written, and the body for loop index i."""
+    """What CuPy makes a kernel of: headers, parameters, the array written, and the body for loop index i.
+
+    The other body is that for shards, which has a `region` (`kernels/shard.cuh`).
+    """
 
     headers: tuple[str, ...]
     parameters: str
     output: str
     body: str
+    shard_body: str = ""
 
 
 def _fill(header: str, parameters: str, transform: str) -> Declaration:
-    """A fill of raw array x; its loop index is a thread of BLOCKS Philox blocks. T is the array's type, W the working one."""
+    """A fill of raw array x; its loop index is a thread of BLOCKS Philox blocks, in a shard one block of a run. T is the array's
+    type, W the working one."""
     stream = "const gpuinit::Stream stream = {{key_low, key_high}, first};"
     return Declaration(
         ("fill.cuh", header),
         f"uint64 key_low, uint64 key_high, uint64 first, {parameters}",
         "raw T x",
         f"{stream}\ngpuinit::fill_blocks<T>(x, i, _ind.size(), stream, gpuinit::{transform});",
+        f"{stream}\ngpuinit::fill_shard<T>(x, i, region, stream, gpuinit::{transform});",
     )
 
 
@@ -67,6 +73,7 @@ _KERNELS = {
         "using Number = gpuinit::Number<decltype(x)>;\n"
         "gpuinit::Eye<Number> ones(i * (16 / sizeof(T)), columns);\n"
         "gpuinit::write<T>(x, i, [&] { return T(ones.next() ? 1.0f : 0.0f); });",
+        "x[i] = T(gpuinit::Eye<gpuinit::u64>(region.number(i), columns).next() ? 1.0f : 0.0f)",
     ),
     "dirac": Declaration(
         ("identity.cuh",),
@@ -75,6 +82,7 @@ _KERNELS = {
         "using Number = gpuinit::Number<decltype(x)>;\n"
         "gpuinit::Dirac<Number> ones(i * (16 / sizeof(T)), inputs, field, centre, group);\n"
         "gpuinit::write<T>(x, i, [&] { return T(ones.next() ? 1.0f : 0.0f); });",
+        "x[i] = T(gpuinit::Dirac<gpuinit::u64>(region.number(i), inputs, field, centre, group).next() ? 1.0f : 0.0f)",
     ),
     "trunc": Declaration(("trunc.cuh",), "", "T x", "gpuinit::truncate(x)"),
     # The three that turn a (count, length) matrix of normals into the reflectors of orthogonal_, and Q into the array.
@@ -118,7 +126,26 @@ _C_TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 @functools.cache
 def kernel(name: str, real: np.dtype[Any] | None = None) -> Any:
     """The elementwise kernel `gpuinit_<name>`, if it has one for a working precision W, which CuPy cannot tell from scalars."""
-    headers, parameters, output, body = _KERNELS[name]
+    return _made(name, _KERNELS[name], real)
+
+
+@functools.cache
+def shard_kernel(name: str, axes: int, real: np.dtype[Any] | None = None) -> Any:
+    """The same for shards whose runs lie on a grid of so many axes; the region's numbers are its last parameters."""
+    declared = _KERNELS[name]
+    counts, steps = ([f"{word}{axis}" for axis in range(axes)] for word in ("count", "step"))
+    numbers = "".join(f", uint64 {number}" for number in ("offset", "length", *counts, *steps))
+    region = f"const gpuinit::Region<{axes}> region = {{offset, length, {{{', '.join(counts)}}}, {{{', '.join(steps)}}}}};\n"
+    sharded = declared._replace(
+        headers=("shard.cuh", *declared.headers),
+        parameters=declared.parameters + numbers,
+        body=region + declared.shard_body,
+    )
+    return _made(f"{name}_shard", sharded, real)
+
+
+def _made(name: str, declaration: Declaration, real: np.dtype[Any] | None) -> Any:
+    headers, parameters, output, body, _ = declaration
     working = f"typedef {_C_TYPES[real]} W;\n" if real else ""
     return cupy.ElementwiseKernel(
         _WORKING.sub(str(real), parameters),

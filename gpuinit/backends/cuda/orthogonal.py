@@ -12,10 +12,17 @@ from gpuinit.backends.cuda.fill import fill
 from gpuinit.backends.cuda.kernels import kernel, sum_of_squares
 from gpuinit.distributions import Normal, working
 from gpuinit.generator import Stream
+from gpuinit.shards import Shard
 
 
-def orthogonal(x: Any, gain: float, stream: Stream) -> None:
+def orthogonal(x: Any, gain: float, stream: Stream, shard: Shard | None = None) -> None:
     """Write gain * Q, Q Haar-distributed with orthonormal columns (rows, if there are fewer rows than columns)."""
+    if shard is not None:
+        with x.device:
+            whole = cupy.empty(shard.global_shape, x.dtype)
+            orthogonal(whole, gain, stream)
+            x[...] = whole[shard.index]
+        return
     real = working(np.dtype(x.dtype))
     parts = 2 if x.dtype.kind == "c" else 1
     rows = x.shape[0]

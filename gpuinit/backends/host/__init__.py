@@ -1,6 +1,7 @@
 """The CPU backend: NumPy arrays of any layout."""
 
-from gpuinit.backends.host.fill import constant, dirac, eye, fill, trunc
+from gpuinit.backends.host.fill import constant, fill, trunc
+from gpuinit.backends.host.identity import dirac, eye
 from gpuinit.backends.host.orthogonal import orthogonal
 from gpuinit.backends.host.sparse import sparse
 

@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from gpuinit.backends.host.regions import region_words
 from gpuinit.backends.host.scratch import workspace
 from gpuinit.backends.host.transforms import transform_of
 from gpuinit.backends.host.words import uniforms, words
 from gpuinit.backends.reals import reals
 from gpuinit.distributions import Distribution, Point, Uniform, working
 from gpuinit.generator import Stream
+from gpuinit.regions import Region, region
+from gpuinit.shards import Shard
 from gpuinit.threads import for_each
 
 # Of a piece in the working precision: long enough that threads rarely meet at the interpreter's lock, short enough for the L2
@@ -21,21 +24,24 @@ from gpuinit.threads import for_each
 PIECE_BYTES = 2**19
 # Elements a piece of what passes over memory once, so that no cache matters.
 LONG_PIECE = 2**20
+# Elements a piece of regions whose elements are not consecutive: up to a Philox block is computed for each.
+REGION_PIECE = 2**15
 # Elements that are copied over the rest of a piece.
 ROW = 2**13
 
 Piece = tuple[int, np.ndarray]
 
 
-def fill(x: np.ndarray, distribution: Distribution, stream: Stream) -> None:
+def fill(x: np.ndarray, distribution: Distribution, stream: Stream, shard: Shard | None = None) -> None:
     """Write to each element what the distribution makes of its word."""
+    within = region(shard, x.dtype)
     x = reals(np, x)
     if isinstance(distribution, Point):
         constant(x, distribution.value)
         return
     real = working(x.dtype)
     in_precision = x.dtype == real
-    if real.itemsize == 8 and in_precision and x.flags.carray and _is_unit(distribution):
+    if within is None and real.itemsize == 8 and in_precision and x.flags.carray and _is_unit(distribution):
         _unit_uniform(x, stream)
         return
     transform = transform_of(distribution)
@@ -47,12 +53,19 @@ def fill(x: np.ndarray, distribution: Distribution, stream: Stream) -> None:
             for start, part in taken:
                 direct = in_precision and part.flags.carray
                 out = part.reshape(-1) if direct else space.array("values", part.size, real)
-                transform(space, words(space, stream, start, part.size, bits), out)
+                if within is None:
+                    drawn = words(space, stream, start, part.size, bits)
+                else:
+                    drawn = region_words(space, stream, Region(part.shape, start, within.strides[-part.ndim :]), bits)
+                transform(space, drawn, out)
                 if not direct:
                     with np.errstate(all="ignore"):  # of 16-bit results that are too large or too small
                         part[...] = out.reshape(part.shape)
 
-    for_each(fill_pieces, pieces(x, size), most=-(-x.size // size))
+    found = pieces(x, size) if within is None else region_pieces(x, size, within)
+    # Short runs take many short calls, for which threads would only wait for each other at the interpreter's lock.
+    alone = within is not None and within.runs.length < REGION_PIECE
+    for_each(fill_pieces, found, most=1 if alone else -(-x.size // size))
 
 
 def _is_unit(distribution: Distribution) -> bool:
@@ -88,6 +101,23 @@ def pieces(x: np.ndarray, most: int, start: int = 0) -> Iterator[Piece]:
         yield start + i * inner, x[i : i + rows]
 
 
+def region_pieces(x: np.ndarray, most: int, within: Region) -> Iterator[Piece]:
+    """Cut a region of a larger array into views of at most so many elements, each with the number of its first one there."""
+    if not within.runs.counts:
+        yield from pieces(x, most, within.start)
+        return
+    if x.size <= REGION_PIECE:
+        yield within.start, x
+        return
+    rows = REGION_PIECE // math.prod(x.shape[1:])
+    for i in range(0, len(x), max(1, rows)):
+        start = within.start + i * within.strides[0]
+        if rows:
+            yield start, x[i : i + rows]
+        else:
+            yield from region_pieces(x[i], most, Region(within.shape[1:], start, within.strides[1:]))
+
+
 def constant(x: np.ndarray, value: Any) -> None:
     """Write `value` to each element."""
     value = np.asarray(value, x.dtype)
@@ -112,23 +142,6 @@ def _repeat(x: np.ndarray, value: np.ndarray) -> None:
     whole = x.size // ROW * ROW
     x[len(row) : whole].reshape(-1, len(row))[...] = row
     x[whole:] = value
-
-
-def eye(x: np.ndarray) -> None:
-    """Ones on the diagonal, zeros elsewhere."""
-    constant(x, 0)
-    diagonal = np.arange(min(x.shape))
-    x[diagonal, diagonal] = 1
-
-
-def dirac(x: np.ndarray, groups: int) -> None:
-    """Ones at the kernel's centre where output channel o of a group meets input channel o, zeros elsewhere."""
-    constant(x, 0)
-    per_group = x.shape[0] // groups
-    channels = np.arange(min(per_group, x.shape[1]))
-    centre = tuple(length // 2 for length in x.shape[2:])
-    for group in range(groups):
-        x[(group * per_group + channels, channels, *centre)] = 1
 
 
 def trunc(x: np.ndarray) -> None:

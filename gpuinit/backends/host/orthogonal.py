@@ -7,12 +7,18 @@ import numpy as np
 from gpuinit.backends.host.fill import fill
 from gpuinit.distributions import Normal, working
 from gpuinit.generator import Stream
+from gpuinit.shards import Shard
 
 BLOCK = 64
 
 
-def orthogonal(x: np.ndarray, gain: float, stream: Stream) -> None:
+def orthogonal(x: np.ndarray, gain: float, stream: Stream, shard: Shard | None = None) -> None:
     """Write gain * Q, Q Haar-distributed with orthonormal columns (rows, if there are fewer rows than columns)."""
+    if shard is not None:
+        whole = np.empty(shard.global_shape, x.dtype)
+        orthogonal(whole, gain, stream)
+        x[...] = whole[shard.index]
+        return
     real = working(x.dtype)
     rows = len(x)
     columns = x.size // rows

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from gpuinit.backends.host.philox import multiply_high
 from gpuinit.backends.host.scratch import Workspace
 from gpuinit.distributions import Distribution, Normal, Truncated, Uniform
 from gpuinit.inverse_cdf import OCTAVES, TABLES, coefficients
@@ -93,7 +94,7 @@ def truncated(distribution: Truncated) -> Transform:
             np.multiply(words, multiplier, probability)
             np.right_shift(probability, shift, probability)
         else:
-            probability = _multiply_high(words, width)
+            probability = multiply_high(space, words, width)
         np.add(probability, start, probability)
         inverse_cdf(space, probability, out)
         scale(out)
@@ -133,15 +134,6 @@ def _scaling(std: Any, mean: Any, odd_mean: Any) -> Callable[[np.ndarray], None]
     return scale
 
 
-def _multiply_high(words: np.ndarray, factor: np.uint64) -> np.ndarray:
-    """The upper 64 bits of the 128-bit products, by halves of 32 bits."""
-    half, mask = np.uint64(32), np.uint64(2**32 - 1)
-    low, high = words & mask, words >> half
-    factor_low, factor_high = factor & mask, factor >> half
-    middle = high * factor_low + (low * factor_low >> half)
-    other = low * factor_high + (middle & mask)
-    result: np.ndarray = high * factor_high + (middle >> half) + (other >> half)
-    return result
 
 
 @functools.cache

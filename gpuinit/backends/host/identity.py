@@ -1,0 +1,29 @@
+"""eye_ and dirac_ on the CPU: zeros, then the ones, found by their indices in the whole array."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gpuinit.backends.host.fill import constant
+from gpuinit.shards import Shard
+
+
+def eye(x: np.ndarray, shard: Shard | None = None) -> None:
+    """Ones on the diagonal, zeros elsewhere."""
+    row, column = shard.start if shard else (0, 0)
+    constant(x, 0)
+    diagonal = np.arange(max(row, column), min(row + x.shape[0], column + x.shape[1]))
+    x[diagonal - row, diagonal - column] = 1
+
+
+def dirac(x: np.ndarray, groups: int, shard: Shard | None = None) -> None:
+    """Ones at the kernel's centre where output channel o of a group meets input channel o, zeros elsewhere."""
+    shape, start = (shard.global_shape, shard.start) if shard else (x.shape, (0,) * x.ndim)
+    constant(x, 0)
+    centre = tuple(length // 2 - first for length, first in zip(shape[2:], start[2:]))
+    if not all(0 <= place < length for place, length in zip(centre, x.shape[2:])):
+        return
+    outputs = np.arange(x.shape[0])
+    inputs = (outputs + start[0]) % (shape[0] // groups) - start[1]
+    inside = (inputs >= 0) & (inputs < x.shape[1])
+    x[(outputs[inside], inputs[inside], *centre)] = 1
