@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 import gpuinit as gi
 from gpuinit.arguments import as_dtype
+from gpuinit.backends.host import regions
 from gpuinit.backends.host.philox import philox
+from gpuinit.backends.host.scratch import Workspace
 from gpuinit.regions import Region
 from tests.conftest import to_host
 from tests.layouts import LAYOUTS, Window
@@ -95,6 +97,14 @@ def assert_equal(name, part, expected):
 def test_every_cut(xp, name, arguments, shapes):
     for shape in shapes:
         check(xp, name, arguments, shape, np.float32, every_cut(shape))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64])
+def test_every_cut_by_the_philox_in_ufuncs(monkeypatch, dtype):
+    """Which serves many runs only, if left to itself."""
+    monkeypatch.setattr(regions, "MANY_RUNS", 1)
+    for shape in WEIGHTS + [(2, 1, 2, 1, 2, 1), (2, 30)]:
+        check(np, "normal_", {"mean": 1}, shape, dtype, every_cut(shape))
 
 
 @pytest.mark.slow
@@ -273,7 +283,7 @@ def test_the_end_of_the_stream(xp):
 
 def test_philox_of_any_counters():
     counters = np.array([1, 2, 7, 2**32 - 1, 2**32, 2**63, 2**64 - 1] * 5000, np.uint64)
-    blocks = philox(gi.Generator(9).reserve(0).key, counters)
+    blocks = philox(Workspace(), gi.Generator(9).reserve(0).key, counters)
     for counter, block in zip(counters[:7].tolist(), blocks):
         bits = np.random.Philox(9)
         bits.advance(counter - 1)

@@ -10,8 +10,9 @@ from gpuinit.backends.host.words import BLOCK_BITS, RAW, WORDS, words
 from gpuinit.generator import Stream
 from gpuinit.regions import Region
 
-# Shorter runs cost less by `philox`, longer ones by setting NumPy's to each.
+# Shorter runs than these, if there are so many of them, cost less by `philox`, others by setting NumPy's to each.
 LONG_RUN_BITS = 2**14
+MANY_RUNS = 2**5
 
 
 def region_words(space: Workspace, stream: Stream, within: Region, bits: int) -> np.ndarray:
@@ -20,7 +21,7 @@ def region_words(space: Workspace, stream: Stream, within: Region, bits: int) ->
     starts = _starts(within)
     if len(starts) == 1:
         return words(space, stream, within.start, length, bits)
-    if length * bits < LONG_RUN_BITS:
+    if length * bits < LONG_RUN_BITS and len(starts) >= MANY_RUNS:
         return _words_of_short_runs(space, stream, starts, length, bits)
     gathered = space.array("gathered", len(starts) * length, WORDS[bits])
     for run, first in zip(gathered.reshape(-1, length), starts.tolist()):

@@ -134,8 +134,6 @@ def _scaling(std: Any, mean: Any, odd_mean: Any) -> Callable[[np.ndarray], None]
     return scale
 
 
-
-
 @functools.cache
 def inverse_cdf_of(real: np.dtype[Any], word_bits: int) -> Transform:
     """The transform that writes Phi^-1 of each odd word `word | 1`, as a fraction of its range."""
