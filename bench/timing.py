@@ -25,7 +25,7 @@ class Effort(NamedTuple):
 
 
 QUICK = Effort(sample=0, total=0, least_rounds=1, pause=0)
-SWEEP = Effort(sample=0.002, total=0.5, least_rounds=3)
+SWEEP = Effort(sample=0.002, total=0.2, least_rounds=3)
 BARS = Effort(sample=0.005, total=4, least_rounds=5)
 
 
