@@ -15,8 +15,8 @@ def warmup(dtypes: Iterable[Any] = ("float32",), device: int | None = None) -> N
     """Compile the GPU kernels and upload the table of normals, so that no later fill waits for it.
 
     Compiling takes seconds on a machine that never ran these kernels; CuPy keeps the result on disk. Without this call, each
-    kernel is compiled when its first array comes. Arrays that are not contiguous have kernels of their own, one a number of
-    axes, which are not compiled here.
+    kernel is compiled when its first array comes. Arrays that are not contiguous, and shards, have kernels of their own, one a
+    number of axes, which are not compiled here.
 
     Parameters
     ----------

@@ -42,13 +42,21 @@ for dtype in dtypes:
     if not dtype.startswith("complex"):
         gpuinit.trunc_normal_(x, generator=0)
         gpuinit.trunc_(x)
+    for array, axes in ((cupy.empty((4, 2, 2), as_dtype(dtype)), 3), (x, 2)):
+        shard = gpuinit.Shard((9,) * axes, (*(slice(2, 2 + length) for length in array.shape),))
+        gpuinit.uniform_(array, generator=0, shard=shard)
+        gpuinit.normal_(array, generator=0, shard=shard)
+        if not dtype.startswith("complex"):
+            gpuinit.trunc_normal_(array, generator=0, shard=shard)
+        (gpuinit.eye_ if axes == 2 else gpuinit.dirac_)(array, shard=shard)
+    gpuinit.sparse_(x, 0.5, generator=0, shard=shard)
 print(json.dumps(found))
 """
 
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory):
-    """Source and options of every gpuinit kernel that CuPy compiles for a warm-up and for strided arrays."""
+    """Source and options of every gpuinit kernel that CuPy compiles for a warm-up, for strided arrays and for shards."""
     cupy_or_skip()
     environment = {**os.environ, "CUPY_CACHE_DIR": str(tmp_path_factory.mktemp("kernels"))}
     run = subprocess.run([sys.executable, "-c", RECORD], check=True, env=environment, stdout=subprocess.PIPE)
@@ -72,7 +80,8 @@ def compiled(source, options, architecture):
 def test_every_kernel_was_found(programs):
     names = {KERNEL.search(source)[1] for source, _ in programs}
     fills = {"uniform", "normal", "truncated", "sparse", "constant", "eye", "dirac", "trunc"}
-    assert names == {f"gpuinit_{name}" for name in fills | {"upper", "squares", "reflectors", "orthogonal"}}
+    of_shards = {f"{name}_shard" for name in fills - {"constant", "trunc"}}
+    assert names == {f"gpuinit_{name}" for name in fills | of_shards | {"upper", "squares", "reflectors", "orthogonal"}}
 
 
 FORBIDDEN = {

@@ -203,6 +203,22 @@ LARGE = [
 ]
 
 
+def peak_memory(fill, threads):
+    """Bytes that a call had at most, on so many threads."""
+    kept = gi.get_num_threads()
+    gi.set_num_threads(threads)
+    # In a thread of its own, so that what a thread keeps for its next fill is counted.
+    thread = threading.Thread(target=fill)
+    tracemalloc.start()
+    try:
+        thread.start()
+        thread.join()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        gi.set_num_threads(kept)
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("layout", ["C", "every other", "float16"])
 @pytest.mark.parametrize(
@@ -218,16 +234,4 @@ def test_temporary_memory(name, arguments, shape, layout, threads):
         getattr(gi, name)(array, **arguments, **source)
 
     fill(x[:8])  # makes the tables, which stay
-    kept = gi.get_num_threads()
-    gi.set_num_threads(threads)
-    # In a thread of its own, so that what a thread keeps for its next fill is counted.
-    thread = threading.Thread(target=fill, args=(x,))
-    tracemalloc.start()
-    try:
-        thread.start()
-        thread.join()
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-        gi.set_num_threads(kept)
-    assert peak < LIMIT * threads
+    assert peak_memory(lambda: fill(x), threads) < LIMIT * threads

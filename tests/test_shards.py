@@ -5,9 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import pickle
-import threading
 import time
-import tracemalloc
 from collections import OrderedDict
 
 import numpy as np
@@ -21,6 +19,7 @@ from gpuinit.backends.host.philox import philox
 from gpuinit.regions import Region
 from tests.conftest import to_host
 from tests.layouts import LAYOUTS, Window
+from tests.test_memory import LIMIT, peak_memory
 from tests.test_properties import FILLS, RANDOM, TOLERANCES
 
 ALL = slice(None)
@@ -299,7 +298,6 @@ def test_runs_are_the_elements_in_order_and_as_long_as_can_be(shape, data):
 
 # What a shard costs.
 
-MEBIBYTE = 2**20
 MEMORY = [
     ("normal_", (2**22, 3), (ALL, slice(1, 2)), np.float32),
     ("normal_", (2**21, 7), (ALL, slice(1, 3)), np.float64),
@@ -318,29 +316,21 @@ def test_temporary_memory(name, shape, index, dtype, threads):
     x = np.empty(shard.shape, dtype)
     arguments = {"sparsity": 0.5} if name == "sparse_" else {}
     called(name, np.empty((2, 2), dtype), arguments)  # makes the tables, which stay
-    kept = gi.get_num_threads()
-    gi.set_num_threads(threads)
-    thread = threading.Thread(target=called, args=(name, x, arguments), kwargs={"shard": shard})
-    tracemalloc.start()
-    try:
-        thread.start()
-        thread.join()
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-        gi.set_num_threads(kept)
-    assert peak < 8 * MEBIBYTE * threads
+    assert peak_memory(lambda: called(name, x, arguments, shard=shard), threads) < LIMIT * threads
 
 
 @pytest.mark.parametrize("index", [(slice(3, 9), ALL), (ALL, slice(2, 5)), (slice(1, 9), slice(2, 3))], ids=str)
-@pytest.mark.parametrize(("name", "arguments", "kernel"), [
-    ("uniform_", {}, "uniform_shard"),
-    ("kaiming_normal_", {}, "normal_shard"),
-    ("lecun_normal_", {}, "truncated_shard"),
-    ("sparse_", {"sparsity": 0.4}, "sparse_shard"),
-    ("eye_", {}, "eye_shard"),
-    ("ones_", {}, "constant"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "arguments", "kernel"),
+    [
+        ("uniform_", {}, "uniform_shard"),
+        ("kaiming_normal_", {}, "normal_shard"),
+        ("lecun_normal_", {}, "truncated_shard"),
+        ("sparse_", {"sparsity": 0.4}, "sparse_shard"),
+        ("eye_", {}, "eye_shard"),
+        ("ones_", {}, "constant"),
+    ],
+)
 def test_one_launch_and_nothing_else(cupy, cudasim, name, arguments, kernel, index):
     shard = gi.Shard((9, 17), index)
     x = cupy.empty(shard.shape, np.float32)
@@ -423,14 +413,15 @@ def test_bad_shards(shape, index, error, match):
 
 SHARD = gi.Shard((4, 6), (slice(1, 3), ALL))
 # What the array's own shape, or the whole's, must be refused for by each function.
+OTHER_SHAPE = r"x must have the shard's shape \(2, 6\), got shape "
 REFUSED = [
-    *((name, arguments, SHARD, (2, 5), r"x must have the shard's shape \(2, 6\), got shape \(2, 5\)") for name, arguments, _ in CUTS),
-    ("uniform_", {}, SHARD, (4, 6), r"x must have the shard's shape \(2, 6\), got shape \(4, 6\)"),
-    ("uniform_", {}, SHARD, (12,), r"x must have the shard's shape \(2, 6\), got shape \(12,\)"),
+    *((name, arguments, SHARD, (4, 6), OTHER_SHAPE + r"\(4, 6\)") for name, arguments, _ in CUTS),
+    ("uniform_", {}, SHARD, (2, 5), OTHER_SHAPE + r"\(2, 5\)"),
+    ("uniform_", {}, SHARD, (12,), OTHER_SHAPE + r"\(12,\)"),
     ("dirac_", {"groups": 3}, gi.Shard((4, 6, 1), (slice(0, 3), ALL, ALL)), (3, 6, 1), r"groups must divide .* got groups=3"),
     ("xavier_normal_", {}, gi.Shard((9,), (slice(0, 3),)), (3,), r"need at least 2 axes .* got shape \(9,\)"),
     ("eye_", {}, gi.Shard((9,), (slice(0, 3),)), (3,), r"x must have 2 axes, got 1"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "arguments", "shard", "shape", "match"), REFUSED)

@@ -52,7 +52,9 @@ def fill(x: np.ndarray, distribution: Distribution, stream: Stream, shard: Shard
                 part[...] = out.reshape(part.shape)
 
     found = pieces(x) if within is None else region_pieces(x, within)
-    for_each(fill_piece, found, most=-(-x.size // PIECE))
+    # Short runs take many short calls, for which threads would only wait for each other at the interpreter's lock.
+    alone = within is not None and within.runs.length < REGION_PIECE
+    for_each(fill_piece, found, most=1 if alone else -(-x.size // PIECE))
 
 
 def pieces(x: np.ndarray, start: int = 0) -> Iterator[tuple[int, np.ndarray]]:
@@ -73,7 +75,7 @@ def pieces(x: np.ndarray, start: int = 0) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def region_pieces(x: np.ndarray, within: Region) -> Iterator[tuple[int, np.ndarray]]:
-    """Cut an `x` that is a region of a larger array into views of at most so many elements, each with its first's number there."""
+    """Cut a region of a larger array into views of at most so many elements, each with the number of its first one there."""
     if not within.runs.counts:
         yield from pieces(x, within.start)
         return

@@ -38,6 +38,7 @@ def _starts(within: Region) -> np.ndarray:
 
 
 def _words_of_short_runs(stream: Stream, starts: np.ndarray, length: int, bits: int) -> np.ndarray:
+    """By computing the blocks that the runs touch, as many for each as the one that begins last in its first block needs."""
     per_block = BLOCK_BITS // bits
     first, skipped = np.divmod(starts, per_block)
     blocks = -(-(int(skipped.max()) + length) // per_block)
