@@ -26,11 +26,11 @@ import numpy as np
 import gpuinit as gi
 from gpuinit.arguments import as_dtype, integer, is_integer, shown, unwrapped
 from gpuinit.distributions import working
+from gpuinit.shards import MOST_ELEMENTS
 
 try:
     import dask.array as da
     from dask.array.backends import array_creation_dispatch
-    from dask.array.utils import meta_from_array
     from dask.base import tokenize
 except ImportError as error:
     raise ImportError(f"gpuinit.dask needs Dask: install gpuinit[dask] ({error})") from error
@@ -186,7 +186,10 @@ def _lengths(shape: Any) -> tuple[int, ...]:
     lengths = (shape,) if is_integer(shape) else shape
     if not isinstance(lengths, (tuple, list)):
         raise TypeError(f"shape must be an int or a tuple of ints, got {shown(shape)} of type {type(shape).__name__}")
-    return tuple(integer(f"shape[{axis}]", length) for axis, length in enumerate(lengths))
+    lengths = tuple(integer(f"shape[{axis}]", length) for axis, length in enumerate(lengths))
+    if math.prod(lengths) > MOST_ELEMENTS:  # before Dask begins to count chunks
+        raise ValueError(f"shape must have at most 2**62 elements, got shape={lengths}")
+    return lengths
 
 
 def _chunks(given: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[tuple[int, ...], ...]:
@@ -216,7 +219,7 @@ def _backend(like: Any) -> str:
     if like is None:
         name, kind = "Dask's configuration array.backend", array_creation_dispatch.backend
     else:
-        name, kind = "like", type(meta_from_array(like)).__module__.partition(".")[0]
+        name, kind = "like", type(getattr(like, "_meta", like)).__module__.partition(".")[0]
     if kind not in ("numpy", "cupy"):
         raise TypeError(f"{name} must stand for NumPy or CuPy arrays, got {kind if like is None else shown(like)}")
     return str(kind)

@@ -48,7 +48,7 @@ class Target(NamedTuple):
             backend = importlib.import_module(f"gpuinit.backends.{self.view.backend}")
             with self.view.scope():
                 getattr(backend, primitive)(self.view.array, *arguments)
-            self.view.written()
+        self.view.written()  # of a DTensor without elements here too, so that autograd finds the same in every process
 
 
 def target(x: Any, dtypes: frozenset[str] = INEXACT, shard: Shard | None = None) -> Target:
