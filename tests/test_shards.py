@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import gpuinit as gi
 from gpuinit.arguments import as_dtype
+from gpuinit.backends.host import regions
 from gpuinit.backends.host.philox import philox
 from gpuinit.regions import Region
 from tests.conftest import to_host
@@ -95,6 +96,14 @@ def assert_equal(name, part, expected):
 def test_every_cut(xp, name, arguments, shapes):
     for shape in shapes:
         check(xp, name, arguments, shape, np.float32, every_cut(shape))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64])
+def test_every_cut_by_the_philox_in_ufuncs(monkeypatch, dtype):
+    """Which serves many runs only, if left to itself."""
+    monkeypatch.setattr(regions, "MANY_RUNS", 1)
+    for shape in WEIGHTS + [(2, 1, 2, 1, 2, 1), (2, 30)]:
+        check(np, "normal_", {"mean": 1}, shape, dtype, every_cut(shape))
 
 
 @pytest.mark.slow

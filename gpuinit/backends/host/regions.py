@@ -10,8 +10,9 @@ from gpuinit.backends.host.words import BLOCK_BITS, words
 from gpuinit.generator import Stream
 from gpuinit.regions import Region
 
-# Shorter runs cost less by `philox`, longer ones by setting NumPy's to each.
+# Shorter runs than these, if there are so many of them, cost less by `philox`, others by setting NumPy's to each.
 LONG_RUN_BITS = 2**14
+MANY_RUNS = 2**5
 
 
 def region_words(stream: Stream, within: Region, bits: int) -> np.ndarray:
@@ -20,7 +21,7 @@ def region_words(stream: Stream, within: Region, bits: int) -> np.ndarray:
     starts = _starts(within)
     if len(starts) == 1:
         return words(stream, within.start, length, bits)
-    if length * bits < LONG_RUN_BITS:
+    if length * bits < LONG_RUN_BITS and len(starts) >= MANY_RUNS:
         return _words_of_short_runs(stream, starts, length, bits)
     gathered = scratch("gathered", len(starts) * length, np.dtype(f"<u{bits // 8}"))
     for run, first in zip(gathered.reshape(-1, length), starts.tolist()):
