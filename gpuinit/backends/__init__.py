@@ -47,7 +47,7 @@ class Target(NamedTuple):
         if self.view.array.size:
             with self.view.scope():
                 getattr(_backend(self.view.backend), primitive)(self.view.array, *arguments)
-            self.view.written()
+        self.view.written()  # of a DTensor without elements here too, so that autograd finds the same in every process
 
 
 @functools.cache
@@ -61,7 +61,7 @@ def target(x: Any, dtypes: frozenset[str] = INEXACT, shard: Shard | None = None)
     Raises
     ------
     TypeError
-        If `x` is no array, or one that cannot be written, or of another dtype, or `shard` is no Shard.
+        If `x` is no array, or one that cannot be written, or of another dtype, or `shard` is no Shard, or `x` has one of its own.
     ValueError
         If it overlaps itself, or is of another shape than the shard.
     RuntimeError
@@ -76,18 +76,21 @@ def target(x: Any, dtypes: frozenset[str] = INEXACT, shard: Shard | None = None)
             f"x must not overlap itself, got shape {tuple(view.array.shape)} with strides {tuple(view.array.strides)} "
             "(a broadcast, expanded or as_strided array?); fill a copy of it instead"
         )
-    return Target(view, dtype, _part(tuple(view.array.shape), shard))
+    return Target(view, dtype, _part(view, shard))
 
 
-def _part(shape: tuple[int, ...], shard: Shard | None) -> Shard | None:
-    """`shard`, if it is one of an array of that shape; None if it is the whole."""
+def _part(view: View, shard: Shard | None) -> Shard | None:
+    """What part of a larger array the view is, by its owner or the caller; None if it is the whole."""
+    shape = tuple(view.array.shape)
     if shard is None:
-        return None
-    if not isinstance(shard, Shard):
+        shard = view.shard
+    elif view.shard is not None:
+        raise TypeError(f"shard must be None for a DTensor, which knows its place in the whole, got shard={shown(shard)}")
+    elif not isinstance(shard, Shard):
         raise TypeError(f"shard must be a gpuinit.Shard or None, got {shown(shard)} of type {type(shard).__name__}")
-    if shape != shard.shape:
+    elif shape != shard.shape:
         raise ValueError(f"x must have the shard's shape {shard.shape}, got shape {shape} and shard={shown(shard)}")
-    return shard if shard.shape != shard.global_shape else None
+    return None if shard is None or shape == shard.global_shape else shard
 
 
 @functools.cache

@@ -14,18 +14,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gpuinit.backends import dtensor
+from gpuinit.shards import Shard
+
 
 def _nothing() -> None:
     """What most arrays' owners want to know."""
 
 
 class View(NamedTuple):
-    """Memory to fill: a backend's name, its array on that memory, where to launch, and whom to tell afterwards."""
+    """Memory to fill: a backend's name, its array on that memory, where to launch, whom to tell afterwards, and what part of a
+    larger array it is, if its owner knows."""
 
     backend: str
     array: Any
     scope: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext
     written: Callable[[], None] = _nothing
+    shard: Shard | None = None
 
 
 def view_of(x: Any) -> View:
@@ -92,6 +97,18 @@ def _torch(x: Any) -> View:
         return View("cuda", cupy.from_dlpack(data), scope, written)
 
 
+def _dtensor(x: Any) -> View:
+    tensor, shard = dtensor.local(x)
+    view = _torch(tensor)
+
+    def written() -> None:
+        view.written()
+        if not x.is_inference():  # the wrapper, which autograd saves, has a counter of its own
+            sys.modules["torch"].autograd.graph.increment_version(x)
+
+    return view._replace(written=written, shard=shard)
+
+
 def _why_not_torch(torch: Any, x: Any) -> str:
     """What keeps a tensor from being filled through its memory, with the remedy; empty if nothing does."""
     if torch.compiler.is_compiling():
@@ -125,6 +142,7 @@ def _why_not_torch(torch: Any, x: Any) -> str:
 _LIBRARIES: dict[str, tuple[str, Callable[[Any], View]]] = {
     "numpy": ("ndarray", _numpy),
     "cupy": ("ndarray", _cupy),
+    "torch.distributed.tensor": ("DTensor", _dtensor),
     "torch": ("Tensor", _torch),
     "jax": ("Array", _immutable),  # on CUDA, its DLPack capsules do not say that they are read-only
 }

@@ -1,0 +1,244 @@
+"""Lazy Dask arrays with the values of gpuinit's fills: those of the whole array, whatever its chunks.
+
+Each function is the initializer of its name, which has an underscore there, with a shape in the place of the array:
+
+>>> import gpuinit.dask
+>>> w = gpuinit.dask.kaiming_normal((6, 4), nonlinearity="relu", seed=42, chunks=(4, 2))
+>>> import gpuinit as gi, numpy as np
+>>> bool((w.compute() == gi.kaiming_normal_(np.empty((6, 4), np.float32), nonlinearity="relu", generator=42)).all())
+True
+
+`orthogonal` has values of its own, so that no process needs the whole matrix.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+import math
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+import gpuinit as gi
+from gpuinit.arguments import as_dtype, integer, is_integer, shown, unwrapped
+from gpuinit.distributions import working
+from gpuinit.shards import MOST_ELEMENTS
+
+try:
+    import dask.array as da
+    from dask.array.backends import array_creation_dispatch
+    from dask.base import tokenize
+except ImportError as error:
+    raise ImportError(f"gpuinit.dask needs Dask: install gpuinit[dask] ({error})") from error
+
+__all__ = [
+    "constant",
+    "dirac",
+    "eye",
+    "kaiming_normal",
+    "kaiming_uniform",
+    "lecun_normal",
+    "lecun_uniform",
+    "normal",
+    "ones",
+    "orthogonal",
+    "sparse",
+    "trunc_normal",
+    "uniform",
+    "variance_scaling",
+    "xavier_normal",
+    "xavier_uniform",
+    "zeros",
+]
+
+_DOC = """A Dask array of the values of `gpuinit.{name}`{but}.
+
+Parameters
+----------
+shape : int or tuple of int
+    Of the whole.
+{own}chunks : whatever Dask takes
+    Of no influence on the values.
+dtype : dtype
+    One that `gpuinit.{name}` fills.
+like : numpy.ndarray, cupy.ndarray or a Dask array of such chunks, optional
+    What the chunks shall be; by default, what Dask's configuration `array.backend` says.
+
+Returns
+-------
+dask.array.Array
+
+Raises
+------
+TypeError, ValueError
+    Those of `gpuinit.{name}`, in which x is the array to be made; or if `shape`, `chunks` or `like` do not fit. All at the
+    call, none when the array is computed.
+"""
+_SEED = """seed : int, Generator or None
+    The source of random bits; None means `gpuinit.default_generator`. A generator moves on at the call as by a fill of the whole;
+    the array keeps its values however often and in what order its chunks are computed.
+"""
+
+
+@dataclass(frozen=True)
+class _Fill:
+    """A fill of a whole that need not exist. Dask calls it with the place of a chunk, and gets the chunk."""
+
+    initializer: Callable[..., Any]
+    parameters: dict[str, Any]
+    generator: gi.Generator | None
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    backend: str
+
+    def __call__(self, *, block_info: Any) -> Any:
+        shard = gi.Shard(self.shape, tuple(slice(*ends) for ends in block_info[None]["array-location"]))
+        x = self.empty(shard.shape)
+        if x.size:
+            self.write(x, shard, copy.copy(self.generator))
+        return x
+
+    def write(self, x: Any, shard: gi.Shard, generator: gi.Generator | None) -> None:
+        source = {} if generator is None else {"generator": generator}
+        self.initializer(x, **self.parameters, **source, shard=shard)
+
+    def begun(self, generator: gi.Generator | None) -> _Fill:
+        """The same, its arguments checked, from blocks that `generator` gives to it alone."""
+        nothing = gi.Shard(self.shape, (slice(0, 0),) * len(self.shape))
+        begin = copy.copy(generator)
+        end = copy.copy(begin)
+        self.write(np.empty(nothing.shape, self.dtype), nothing, end)
+        if generator and begin and end:
+            begin.state |= {"position": generator.reserve(end.position - begin.position).block}
+        return replace(self, generator=begin)
+
+    def empty(self, shape: tuple[int, ...]) -> Any:
+        return importlib.import_module(self.backend).empty(shape, self.dtype)
+
+    @property
+    def name(self) -> str:
+        return self.initializer.__name__.removesuffix("_")
+
+    def __dask_tokenize__(self) -> Any:
+        stream = self.generator and self.generator.reserve(0)  # of a generator's state, what values depend on
+        return gi.CONTRACT_VERSION, self.name, self.parameters, stream, self.shape, self.dtype.name, self.backend
+
+
+def _array(fill: _Fill, chunks: tuple[tuple[int, ...], ...]) -> Any:
+    name = f"gpuinit-{fill.name}-{tokenize(fill, chunks)}"
+    return da.map_blocks(fill, name=name, chunks=chunks, dtype=fill.dtype, meta=fill.empty((0,) * len(fill.shape)))
+
+
+def _orthogonal(fill: _Fill, chunks: tuple[tuple[int, ...], ...]) -> Any:
+    """By the QR factorisation of a tall matrix of normals, cut along its longer axis, R's diagonal being made positive."""
+    if not math.prod(fill.shape):
+        return _array(fill, chunks)
+    rows, columns, kernel = fill.shape[0], math.prod(fill.shape[1:]), math.prod(fill.shape[2:])
+    tall = rows >= columns
+    heights, width = (chunks[0], columns) if tall else (tuple(kernel * length for length in chunks[1]), rows)
+    real = working(fill.dtype)
+    drawn = np.result_type(real, np.complex64) if fill.dtype.kind == "c" else real
+    normals = replace(fill, initializer=gi.normal_, parameters={}, shape=(sum(heights), width), dtype=drawn)
+    # In double precision: the chunks decide in what order sums are rounded, and a square Q may show a thousandfold of that
+    q, r = da.linalg.qr(_array(normals, (heights, (width,))).astype(np.result_type(drawn, np.float64)))
+    diagonal = da.diagonal(r)
+    q = (q * (diagonal / abs(diagonal) * float(fill.parameters["gain"]))).astype(fill.dtype)
+    return (q if tall else q.T).reshape(fill.shape).rechunk(chunks)
+
+
+def _lazy(initializer: Callable[..., Any], make: Callable[..., Any] = _array, but: str = "") -> Callable[..., Any]:
+    """The function that makes Dask arrays of an initializer's values: it has a shape in the place of the array."""
+    own = dict(inspect.signature(initializer).parameters)
+    random = own.pop("generator", None) is not None
+    del own["x"], own["shard"]
+    options: dict[str, Any] = {"seed": None} if random else {}
+    options |= {"chunks": "auto", "dtype": "float32", "like": None}
+    keywords = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value) for name, value in options.items()]
+    signature = inspect.Signature([inspect.Parameter("shape", inspect.Parameter.POSITIONAL_OR_KEYWORD), *own.values(), *keywords])
+
+    def function(*args: Any, **kwargs: Any) -> Any:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        given = bound.arguments
+        shape, kind = _lengths(given["shape"]), as_dtype(given["dtype"])
+        chunks = _chunks(given["chunks"], shape, kind)
+        parameters = {name: unwrapped(given[name]) for name in own}
+        fill = _Fill(initializer, parameters, None, shape, kind, _backend(given["like"]))
+        return make(fill.begun(_generator(given["seed"]) if random else None), chunks)
+
+    function.__name__ = function.__qualname__ = initializer.__name__.removesuffix("_")
+    function.__signature__ = signature  # type: ignore[attr-defined]
+    function.__doc__ = _documentation(initializer.__name__, own, random, but)
+    return function
+
+
+def _documentation(name: str, own: Collection[str], random: bool, but: str) -> str:
+    """The docstring of the function of an initializer that has parameters of its `own`."""
+    names = f"{', '.join(own)}\n    Those of `gpuinit.{name}`.\n" if own else ""
+    return _DOC.format(name=name, but=but, own=names + _SEED * random)
+
+
+def _lengths(shape: Any) -> tuple[int, ...]:
+    lengths = (shape,) if is_integer(shape) else shape
+    if not isinstance(lengths, (tuple, list)):
+        raise TypeError(f"shape must be an int or a tuple of ints, got {shown(shape)} of type {type(shape).__name__}")
+    lengths = tuple(integer(f"shape[{axis}]", length) for axis, length in enumerate(lengths))
+    if math.prod(lengths) > MOST_ELEMENTS:  # before Dask begins to count chunks
+        raise ValueError(f"shape must have at most 2**62 elements, got shape={lengths}")
+    return lengths
+
+
+def _chunks(given: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[tuple[int, ...], ...]:
+    """All chunks' lengths along each axis. Dask itself only finds some of what does not fit, or fails of it."""
+    try:
+        chunks: tuple[tuple[int, ...], ...] = da.core.normalize_chunks(given, shape, dtype=dtype)
+        wrong = "" if all(map(_cut, chunks, shape)) else "lengths must be ints >= 0"
+    except (ArithmeticError, NotImplementedError, TypeError, ValueError) as error:
+        wrong = str(error)
+    if wrong:
+        raise ValueError(f"chunks must be chunks that Dask takes for shape {shape}, got chunks={shown(given)}: {wrong}")
+    return chunks
+
+
+def _cut(lengths: tuple[int, ...], whole: int) -> bool:
+    return sum(lengths) == whole and all(is_integer(length) and length >= 0 for length in lengths)
+
+
+def _generator(seed: Any) -> gi.Generator:
+    if seed is None:
+        return gi.default_generator
+    return seed if isinstance(seed, gi.Generator) else gi.Generator(integer("seed", seed))
+
+
+def _backend(like: Any) -> str:
+    """The name of the module whose arrays the chunks are."""
+    if like is None:
+        name, kind = "Dask's configuration array.backend", array_creation_dispatch.backend
+    else:
+        name, kind = "like", type(getattr(like, "_meta", like)).__module__.partition(".")[0]
+    if kind not in ("numpy", "cupy"):
+        raise TypeError(f"{name} must stand for NumPy or CuPy arrays, got {kind if like is None else shown(like)}")
+    return str(kind)
+
+
+constant = _lazy(gi.constant_)
+dirac = _lazy(gi.dirac_)
+eye = _lazy(gi.eye_)
+kaiming_normal = _lazy(gi.kaiming_normal_)
+kaiming_uniform = _lazy(gi.kaiming_uniform_)
+lecun_normal = _lazy(gi.lecun_normal_)
+lecun_uniform = _lazy(gi.lecun_uniform_)
+normal = _lazy(gi.normal_)
+ones = _lazy(gi.ones_)
+orthogonal = _lazy(gi.orthogonal_, _orthogonal, "'s distribution, but not its values")
+sparse = _lazy(gi.sparse_)
+trunc_normal = _lazy(gi.trunc_normal_)
+uniform = _lazy(gi.uniform_)
+variance_scaling = _lazy(gi.variance_scaling_)
+xavier_normal = _lazy(gi.xavier_normal_)
+xavier_uniform = _lazy(gi.xavier_uniform_)
+zeros = _lazy(gi.zeros_)
