@@ -22,10 +22,12 @@ class Effort(NamedTuple):
     most_rounds: int = 101
     # Idle threads of OpenMP and OpenBLAS spin for some milliseconds after their work, on CPUs that the next contestant needs.
     pause: float = 0.005
+    # Contestants whose turn takes longer than this take one only, beside the untimed first.
+    slow: float = math.inf
 
 
 QUICK = Effort(sample=0, total=0, least_rounds=1, pause=0)
-SWEEP = Effort(sample=0.002, total=0.2, least_rounds=3)
+SWEEP = Effort(sample=0.002, total=0.2, least_rounds=3, slow=0.3)
 BARS = Effort(sample=0.005, total=4, least_rounds=5)
 
 
@@ -116,9 +118,10 @@ def compare(
 
 
 def _rounds(contestants: Mapping[str, Contestant], effort: Effort) -> dict[str, list[float]]:
-    times = {name: _turns_for(contestant, effort.sample) for name, contestant in contestants.items()}
-    order = list(contestants)
-    seconds: dict[str, list[float]] = {name: [] for name in order}
+    first = {name: contestant.turn() for name, contestant in contestants.items()}
+    times = {name: max(1, math.ceil(effort.sample / max(turn, 1e-7))) for name, turn in first.items()}
+    seconds = {name: [turn] if turn > effort.slow else [] for name, turn in first.items()}
+    order = [name for name in contestants if not seconds[name]]
     deadline = time.perf_counter() + effort.total
     for done in range(effort.most_rounds):
         if done >= effort.least_rounds and time.perf_counter() > deadline:
@@ -130,8 +133,3 @@ def _rounds(contestants: Mapping[str, Contestant], effort: Effort) -> dict[str, 
             seconds[name].append(contestants[name].turn(times[name]))
         order = order[1:] + order[:1]  # nobody always comes after the same other one
     return seconds
-
-
-def _turns_for(contestant: Contestant, sample: float) -> int:
-    """How many turns last `sample` seconds."""
-    return max(1, math.ceil(sample / max(contestant.turn(), 1e-7))) if sample else 1
