@@ -79,10 +79,10 @@ def test_other_shapes_and_chunks():
 
 
 def test_parts_alone():
-    """A part is computed from the chunks that it lies in, of a whole that no memory could hold."""
-    array = gd.normal((2**20, 2**16), seed=11, chunks=(2**14, 2**12))
-    part = array[2**19 + 5 : 2**19 + 8, 2**15 - 1 : 2**15 + 1].compute(scheduler="sync")
-    index = (slice(2**19 + 5, 2**19 + 8), slice(2**15 - 1, 2**15 + 1))
+    """A part is computed from the chunks that it lies in, of a whole of 64 GiB."""
+    array = gd.normal((2**18, 2**16), seed=11, chunks=(2**12, 2**10))
+    part = array[2**17 + 5 : 2**17 + 8, 2**15 - 1 : 2**15 + 1].compute(scheduler="sync")
+    index = (slice(2**17 + 5, 2**17 + 8), slice(2**15 - 1, 2**15 + 1))
     shard = gi.Shard(array.shape, index)
     np.testing.assert_array_equal(part, gi.normal_(np.empty(shard.shape, np.float32), generator=11, shard=shard))
 
