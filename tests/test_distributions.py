@@ -411,3 +411,27 @@ def test_orthonormal(xp, shape, dtype, gain):
     product = q.T @ q if q.shape[0] >= q.shape[1] else q @ q.T
     error = np.abs(product / gain**2 - np.eye(len(product))).max(initial=0)
     assert error <= TOLERANCE[dtype] * np.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize(
+    ("function", "parameters"),
+    [
+        ("uniform_", {"a": 0.0, "b": 5e-8}),
+        ("uniform_", {"a": -1e-44, "b": 1e-44}),
+        ("uniform_", {"a": 0.0, "b": 1e-308}),
+        ("normal_", {"std": 1e-40}),
+        ("normal_", {"std": 3e4}),
+        ("trunc_normal_", {"std": 1e-30, "a": -2e-30, "b": 2e-30}),
+    ],
+)
+def test_values_do_not_depend_on_numpys_error_state(function, parameters, dtype):
+    """Bounds that only a wider dtype can tell apart are refused in either state."""
+    filled = []
+    for state in ("raise", "ignore"):  # in this order: transforms are kept once made
+        with np.errstate(all=state):
+            try:
+                filled.append(getattr(gi, function)(np.empty(100, dtype), **parameters, generator=1).tobytes())
+            except ValueError as error:
+                filled.append(str(error))
+    assert filled[0] == filled[1]

@@ -109,7 +109,8 @@ _TRANSFORMS: dict[type, Callable[[Any], Transform]] = {Uniform: uniform, Normal:
 @functools.lru_cache
 def transform_of(distribution: Distribution) -> Transform:
     """The transform that draws from a distribution."""
-    return _TRANSFORMS[type(distribution)](distribution)
+    with np.errstate(all="ignore"):  # of scalars that underflow
+        return _TRANSFORMS[type(distribution)](distribution)
 
 
 def _scaling(std: Any, mean: Any, odd_mean: Any) -> Callable[[np.ndarray], None]:
