@@ -182,6 +182,7 @@ def _truncated(dtype: np.dtype[Any], mean: float, std: float, low: float, high: 
     )
 
 
+@np.errstate(all="ignore")  # the neighbour of a subnormal number counts as an underflow
 def _smallest_from(bound: float, dtype: np.dtype[Any]) -> float:
     """The smallest value of `dtype` >= bound."""
     nearest = rounded(bound, dtype)
@@ -193,6 +194,7 @@ def _largest_to(bound: float, dtype: np.dtype[Any]) -> float:
     return -_smallest_from(-bound, dtype)
 
 
+@np.errstate(all="ignore")
 def _largest_below(bound: float, dtype: np.dtype[Any]) -> float:
     """The largest value of `dtype` < bound."""
     nearest = rounded(bound, dtype)
