@@ -3,10 +3,14 @@
 The functions, names and defaults are those of `torch.nn.init`. `docs/values.md` defines every value they give.
 """
 
+from gpuinit import rules
 from gpuinit.digest import CONTRACT_VERSION, digest
 from gpuinit.fans import Mode, NonLinearity, calculate_gain
 from gpuinit.fills import constant_, normal_, ones_, trunc_, trunc_normal_, uniform_, zeros_
 from gpuinit.generator import Generator, default_generator, manual_seed
+from gpuinit.initialize import initialize
+from gpuinit.parameters import Param
+from gpuinit.report import Report
 from gpuinit.scaled import (
     kaiming_normal_,
     kaiming_uniform_,
@@ -28,6 +32,8 @@ __all__ = [
     "Generator",
     "Mode",
     "NonLinearity",
+    "Param",
+    "Report",
     "Shard",
     "calculate_gain",
     "constant_",
@@ -36,6 +42,7 @@ __all__ = [
     "dirac_",
     "eye_",
     "get_num_threads",
+    "initialize",
     "kaiming_normal_",
     "kaiming_uniform_",
     "lecun_normal_",
@@ -44,6 +51,7 @@ __all__ = [
     "normal_",
     "ones_",
     "orthogonal_",
+    "rules",
     "set_num_threads",
     "sparse_",
     "trunc_",

@@ -25,7 +25,7 @@ def table(
         The columns that alone give way on a narrow terminal, where without them any cell may be folded.
     """
     if not _is_rich(sys.stdout):
-        _plain(title, columns, rows, right)
+        print(f"{title}\n\n{plain(columns, rows, right)}\n")
         return
     from rich import box
     from rich.console import Console
@@ -71,11 +71,12 @@ def _is_rich(stream: TextIO) -> bool:
     return True
 
 
-def _plain(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str]) -> None:
+def plain(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str] = ()) -> str:
+    """A table as lines of text."""
     widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
     aligns = [">" if column in right else "<" for column in columns]
-    print(title, end="\n\n")
+    lines = []
     for row in [columns, ["-" * width for width in widths], *rows]:
         cells = [f"{cell:{align}{width}}" for cell, align, width in zip(row, aligns, widths, strict=True)]
-        print("  ".join(cells).rstrip())
-    print()
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)

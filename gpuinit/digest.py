@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -37,13 +37,24 @@ def digest(arrays: Mapping[str, Any], progress: Callable[[str], None] | None = N
     """
     total = hashlib.sha256()
     for name, array in arrays.items():
-        dtype = np.dtype(array.dtype)
-        total.update(f"{name}\n{dtype.newbyteorder('=')}\n{','.join(map(str, array.shape))}\n".encode())
-        flat = array.reshape(-1)
-        for start in range(0, flat.size, _PIECE):
-            piece = flat[start : start + _PIECE]
-            on_host = piece.get() if hasattr(piece, "get") else piece
-            total.update(np.ascontiguousarray(on_host, dtype.newbyteorder("<")).view(np.uint8).data)
+        total.update(header(name, array))
+        for piece in pieces(array):
+            total.update(piece.view(np.uint8).data)
         if progress is not None:
             progress(name)
     return total.hexdigest()
+
+
+def header(name: str, array: Any) -> bytes:
+    """What a digest takes in before an array's elements."""
+    dtype = np.dtype(array.dtype).newbyteorder("=")
+    return f"{name}\n{dtype}\n{','.join(map(str, array.shape))}\n".encode()
+
+
+def pieces(array: Any) -> Iterator[np.ndarray]:
+    """An array's elements in C order, on the host, contiguous and little-endian."""
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, _PIECE):
+        piece = flat[start : start + _PIECE]
+        on_host = piece.get() if hasattr(piece, "get") else piece
+        yield np.ascontiguousarray(on_host, np.dtype(array.dtype).newbyteorder("<"))

@@ -6,9 +6,12 @@ imported when the first array for it comes.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import math
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,11 +46,53 @@ class Target(NamedTuple):
         return math.prod(self.shape)
 
     def write(self, primitive: str, *arguments: Any) -> None:
-        """Call a primitive of the array's backend on it, unless it has no elements, and tell its owner."""
-        if self.view.array.size:
-            with self.view.scope():
-                getattr(_backend(self.view.backend), primitive)(self.view.array, *arguments)
-        self.view.written()  # of a DTensor without elements here too, so that autograd finds the same in every process
+        """Call a primitive of the array's backend on it; within `recorded`, as that says."""
+        write, record = Write(self, primitive, arguments), _record.get()
+        if record is not None:
+            record.writes.append(write)
+            if record.only_planned:
+                return
+        write.perform()
+
+
+class Write(NamedTuple):
+    """A primitive and its arguments: what an initializer comes to once all is checked."""
+
+    to: Target
+    primitive: str
+    arguments: tuple[Any, ...]
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the values are the same everywhere to the last bit: all but those that BLAS computes."""
+        return self.primitive != "orthogonal"
+
+    def perform(self) -> None:
+        """Write to the array, unless it has no elements, and tell its owner."""
+        view = self.to.view
+        if view.array.size:
+            with view.scope():
+                getattr(_backend(view.backend), self.primitive)(view.array, *self.arguments)
+        view.written()  # of a DTensor without elements here too, so that autograd finds the same in every process
+
+
+class _Record(NamedTuple):
+    writes: list[Write]
+    only_planned: bool
+
+
+_record: ContextVar[_Record | None] = ContextVar("_record", default=None)
+
+
+@contextlib.contextmanager
+def recorded(*, only_planned: bool) -> Iterator[list[Write]]:
+    """The writes of all initializers called within; those that are only planned are not done, though generators move on."""
+    record = _Record([], only_planned)
+    token = _record.set(record)
+    try:
+        yield record.writes
+    finally:
+        _record.reset(token)
 
 
 @functools.cache

@@ -1,0 +1,87 @@
+"""Which rule a parameter falls under: the first one whose pattern matches its name or its module's class."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from gpuinit.arguments import shown
+from gpuinit.parameters import Param
+from gpuinit.rules.calls import ByParam, Chosen, Initializer, initializer
+
+Pattern = str | re.Pattern[str] | type
+
+
+def chosen(rules: Any, params: Iterable[Param]) -> list[Chosen]:
+    """The initializer of each parameter.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `rules` is no sequence of pairs (pattern, initializer), or no rule matches some parameters: all are named.
+    """
+    checked = [_rule(number, rule) for number, rule in enumerate(_sequence(rules))]
+    found = [(param, _first(checked, param)) for param in params]
+    if unmatched := [param for param, choice in found if choice is None]:
+        listed = "\n".join(f"    {param.name} {param.shape}" for param in unmatched)
+        raise ValueError(
+            f"rules must match every parameter, got {len(unmatched)} without a rule; "
+            f'add rules for them, or a last ("*", "keep"):\n{listed}'
+        )
+    return [choice for _, choice in found if choice is not None]
+
+
+def _sequence(rules: Any) -> Sequence[Any]:
+    if isinstance(rules, (list, tuple)):
+        return rules
+    raise TypeError(f"rules must be a list of pairs (pattern, initializer), got {shown(rules)} of type {type(rules).__name__}")
+
+
+def _rule(number: int, rule: Any) -> tuple[Pattern, Initializer]:
+    if not isinstance(rule, (list, tuple)) or len(rule) != 2:
+        raise TypeError(f"rules[{number}] must be a pair (pattern, initializer), got {shown(rule)}")
+    pattern, given = rule
+    if not isinstance(pattern, (str, re.Pattern, type)):
+        raise TypeError(
+            f"rules[{number}] must have a string, a compiled regular expression or a class as pattern, got {shown(pattern)}"
+        )
+    try:
+        return pattern, initializer(given)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"rules[{number}], {shown(pattern)}: {error}") from None
+
+
+def _first(rules: list[tuple[Pattern, Initializer]], param: Param) -> Chosen | None:
+    for pattern, choice in rules:
+        if matches(pattern, param):
+            made = _made(choice, param)
+            if made is not None:
+                return made
+    return None
+
+
+def _made(choice: Initializer, param: Param) -> Chosen | None:
+    """What a choice comes to for a parameter; None if it is not for this one."""
+    if not isinstance(choice, ByParam):
+        return choice
+    given = choice.function(param)
+    return None if given is None else _made(initializer(given), param)
+
+
+def matches(pattern: Pattern, param: Param) -> bool:
+    """Whether a pattern matches a parameter.
+
+    A string is a glob on the whole name, in which `*` passes dots; or "Class" or "Class.name": the name of the owning module's
+    class, or of a base of it, and a glob on the parameter's name there. A regular expression must match the whole name.
+    """
+    if isinstance(pattern, re.Pattern):
+        return pattern.fullmatch(param.name) is not None
+    if isinstance(pattern, type):
+        return isinstance(param.owner, pattern)
+    if fnmatch.fnmatchcase(param.name, pattern):
+        return True
+    name, _, own = pattern.partition(".")
+    classes = () if param.owner is None else type(param.owner).__mro__
+    return name in {cls.__name__ for cls in classes} and fnmatch.fnmatchcase(param.own_name, own or "*")
