@@ -1,4 +1,7 @@
-"""How Sphinx builds the site: `sphinx-build -W --keep-going docs build/site`, with gpuinit[docs] installed. Nothing is fetched."""
+"""How Sphinx builds the site: `sphinx-build -W --keep-going docs build/site`, with gpuinit[docs] installed.
+
+The build fetches nothing; a browser that shows the formulas loads MathJax.
+"""
 
 import gpuinit
 
