@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,6 +57,11 @@ def test_the_version_is_the_installed_one():
 @pytest.mark.parametrize("name", [*INITIALIZERS, "Generator", "Shard", "calculate_gain", "digest", "manual_seed", "warmup"])
 def test_public_docstrings_have_an_example(name):
     assert ">>> " in getattr(gi, name).__doc__
+
+
+def test_the_site_documents_every_public_name():
+    page = (Path(__file__).parents[1] / "docs" / "functions.rst").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\.\. (?:auto\w+|data):: (\w+)$", page, re.MULTILINE)) == set(gi.__all__)
 
 
 @pytest.mark.parametrize("name", INITIALIZERS)
