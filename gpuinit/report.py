@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import html
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -113,6 +111,8 @@ class Report:
 
     def to_json(self) -> str:
         """The rows, seed, digest, contract version and names apart as JSON; what is not known is null."""
+        import json
+
         rows = [{key: None if value != value else value for key, value in row._asdict().items()} for row in self.rows]
         content = {
             "contract_version": CONTRACT_VERSION,
@@ -151,6 +151,8 @@ class Report:
         return f"<gpuinit.Report of {len(self._filled)} parameters, seed={self.seed}>"
 
     def _repr_html_(self) -> str:
+        import html
+
         def line(cells: Sequence[str], tag: str) -> str:
             return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
 
