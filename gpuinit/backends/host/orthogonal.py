@@ -10,6 +10,8 @@ from gpuinit.generator import Stream
 from gpuinit.shards import Shard
 
 BLOCK = 64
+# Rows or columns that a block is multiplied to at a time: what matmul returns is then small, and its memory used again.
+STRIP = 512
 
 
 def orthogonal(x: np.ndarray, gain: float, stream: Stream, shard: Shard | None = None) -> None:
@@ -27,11 +29,13 @@ def orthogonal(x: np.ndarray, gain: float, stream: Stream, shard: Shard | None =
     fill(normals, Normal(real.type(0), real.type(1), real.type(0)), stream)
     with np.errstate(all="ignore"):
         factors, phases = reflectors(normals)
-        wide = rows < columns
-        q = product(normals, factors, wide)
+        in_place = x.dtype == field and x.flags.carray
+        q = x.reshape(rows, columns) if in_place else np.empty((rows, columns), field)
+        multiply_out(normals, factors, q)
         scale = real.type(gain) * phases
-        q *= scale[:, None] if wide else scale
-        x[...] = q.reshape(x.shape)
+        q *= scale[:, None] if rows < columns else scale
+        if not in_place:
+            x[...] = q.reshape(x.shape)
 
 
 def reflectors(normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -40,7 +44,8 @@ def reflectors(normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns tau of I - tau v v* for each row, and the phases (signs) of R's diagonal. The last row of a square matrix is a
     single number, which needs no reflection: its vector becomes 0, its phase is its own; so with a row of zeros.
     """
-    normals[...] = np.triu(normals)
+    for j, row in enumerate(normals):  # np.triu would make a whole new matrix
+        row[:j] = 0
     parts = normals.view(normals.real.dtype)
     norms = np.sqrt(np.einsum("ij,ij->i", parts, parts))
     heads = normals.diagonal().copy()
@@ -56,23 +61,25 @@ def reflectors(normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return factors, np.where(identity, phases, -phases)
 
 
-def product(vectors: np.ndarray, factors: np.ndarray, wide: bool) -> np.ndarray:
-    """The first columns of the product of all reflections, of the shape of `vectors` transposed; if `wide`, as rows.
+def multiply_out(vectors: np.ndarray, factors: np.ndarray, q: np.ndarray) -> None:
+    """Write the first columns of the product of all reflections to `q`; as rows, if it has fewer rows than columns.
 
     Rows are computed as such: to transpose a large matrix at the end would cost as much as half the product.
     """
-    count, length = vectors.shape
-    q = np.zeros((count, length) if wide else (length, count), vectors.dtype)
+    wide = q.shape[0] < q.shape[1]
+    count = len(vectors)
+    q[...] = 0
     np.fill_diagonal(q, 1)
     for first in range((count - 1) // BLOCK * BLOCK, -1, -BLOCK):
         block = vectors[first : first + BLOCK, first:]
-        corner = q[first:, first:]
         middle = triangular(block, factors[first : first + BLOCK])
-        if wide:
-            corner -= corner @ block.conj().T @ middle.T @ block
-        else:
-            corner -= block.T @ (middle @ (block.conj() @ corner))
-    return q
+        for start in range(first, count, STRIP):
+            if wide:
+                part = q[start : start + STRIP, first:]
+                part -= part @ block.conj().T @ middle.T @ block
+            else:
+                part = q[first:, start : start + STRIP]
+                part -= block.T @ (middle @ (block.conj() @ part))
 
 
 def triangular(block: np.ndarray, factors: np.ndarray) -> np.ndarray:
