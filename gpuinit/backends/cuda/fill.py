@@ -23,16 +23,18 @@ BLOCKS = 2  # a thread, `kernels/fill.cuh`
 STORE = 16  # bytes of the array a thread, where no words are: `kernels/store.cuh`
 
 
-def fill(x: Any, distribution: Distribution, stream: Stream, shard: Shard | None = None) -> None:
-    """Write to each element what the distribution makes of its word."""
+def fill(x: Any, distribution: Distribution, stream: Stream | None, shard: Shard | None = None) -> None:
+    """Write to each element what the distribution makes of its word; a `Point` needs none."""
     within = region(shard, x.dtype)
-    x = reals(cupy, x)
     if isinstance(distribution, Point):
-        constant(x, distribution.value)
+        value = distribution.value
+        constant(x if value.dtype == x.dtype else reals(cupy, x), value)
         return
+    assert stream is not None
+    x = reals(cupy, x)
     with x.device:
-        name, parameters = _parameters(distribution)
-        _launch(name, x, stream, within, *parameters)
+        name, numbers = parameters(distribution)
+        _launch(name, x, stream, within, *numbers)
 
 
 def sparse(x: Any, zeros: int, values: Normal, stream: Stream, shard: Shard | None = None) -> None:
@@ -40,7 +42,7 @@ def sparse(x: Any, zeros: int, values: Normal, stream: Stream, shard: Shard | No
     rows, columns = shard.global_shape if shard else x.shape
     within = region(shard, x.dtype)
     with x.device:
-        _, normal = _parameters(values)
+        _, normal = parameters(values)
         parts = 2 if x.dtype.kind == "c" else 1
         _launch("sparse", reals(cupy, x), stream, within, *normal, rows, columns, zeros, domain_bits(rows), parts)
 
@@ -77,7 +79,7 @@ def trunc(x: Any) -> None:
         kernel("trunc")(x)
 
 
-def _parameters(distribution: Distribution) -> tuple[str, tuple[Any, ...]]:
+def parameters(distribution: Distribution) -> tuple[str, tuple[Any, ...]]:
     """A kernel's name, and its arguments between the stream and the array."""
     d = distribution
     if isinstance(d, Uniform):
