@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import cupy
 import numpy as np
 
-from gpuinit.backends.cuda.fill import BLOCK_BYTES, BLOCKS, STORE, fill, parameters
+from gpuinit.backends.cuda.fill import BLOCK_BYTES, BLOCKS, STORE, constant, fill, parameters
 from gpuinit.backends.cuda.kernels import batch_kernel, record
 from gpuinit.distributions import Distribution, Point, part, working
 from gpuinit.generator import Stream
@@ -36,11 +36,10 @@ class _Kind(NamedTuple):
 
 
 def fill_all(items: Sequence[Item]) -> None:
-    """Do what `fill(array, distribution, stream)` does, for each of `items`.
+    """Do `fill(array, distribution, stream)` for each item, or, for a `Point` without a stream, `constant(array, value)`.
 
-    The arrays are not empty and share no memory; they may lie on several devices. A `Point` needs no stream. Contiguous,
-    aligned arrays of at most `LARGEST` elements share launches, which costs each device one asynchronous copy from the host,
-    and nothing waits; all others are filled one by one.
+    The arrays are not empty and share no memory; they may lie on several devices. Contiguous, aligned arrays of at most
+    `LARGEST` elements share launches, for one asynchronous copy from the host to each device; the others are filled one by one.
     """
     batches = defaultdict(list)
     for item in items:
@@ -48,15 +47,23 @@ def fill_all(items: Sequence[Item]) -> None:
         if x.flags.c_contiguous and x.size <= LARGEST and x.data.ptr % x.itemsize == 0:
             batches[x.device.id].append(item)
         else:
-            fill(*item)
+            _fill_alone(*item)
     for device, batch in batches.items():
         with cupy.cuda.Device(device):
             # A graph would read the table each time it runs, when others have the memory.
             if cupy.cuda.get_current_stream().is_capturing():
                 for item in batch:
-                    fill(*item)
+                    _fill_alone(*item)
             else:
                 _fill_batch(batch)
+
+
+def _fill_alone(x: Any, distribution: Distribution, stream: Stream | None) -> None:
+    if stream is None:
+        assert isinstance(distribution, Point)
+        constant(x, distribution.value)
+    else:
+        fill(x, distribution, stream)
 
 
 def _fill_batch(batch: Sequence[Item]) -> None:

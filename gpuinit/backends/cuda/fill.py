@@ -23,15 +23,13 @@ BLOCKS = 2  # a thread, `kernels/fill.cuh`
 STORE = 16  # bytes of the array a thread, where no words are: `kernels/store.cuh`
 
 
-def fill(x: Any, distribution: Distribution, stream: Stream | None, shard: Shard | None = None) -> None:
-    """Write to each element what the distribution makes of its word; a `Point` needs none."""
+def fill(x: Any, distribution: Distribution, stream: Stream, shard: Shard | None = None) -> None:
+    """Write to each element what the distribution makes of its word."""
     within = region(shard, x.dtype)
-    if isinstance(distribution, Point):
-        value = distribution.value
-        constant(x if value.dtype == x.dtype else reals(cupy, x), value)
-        return
-    assert stream is not None
     x = reals(cupy, x)
+    if isinstance(distribution, Point):
+        constant(x, distribution.value)
+        return
     with x.device:
         name, numbers = parameters(distribution)
         _launch(name, x, stream, within, *numbers)
