@@ -6,8 +6,12 @@ import importlib
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
+from gpuinit import distributions
 from gpuinit.arguments import as_dtype
 from gpuinit.fills import normal_, ones_, trunc_normal_, uniform_
+from gpuinit.generator import Stream
 from gpuinit.structured import dirac_, eye_, orthogonal_, sparse_
 
 
@@ -48,6 +52,16 @@ def warmup(dtypes: Iterable[Any] = ("float32",), device: int | None = None) -> N
             ones_(matrix)
             eye_(matrix)
             dirac_(cupy.empty((2, 2, 1), dtype))
+            _batch(cupy, dtype)
+
+
+def _batch(cupy: Any, dtype: np.dtype[Any]) -> None:
+    """Fill small arrays of a dtype together, one of each kind."""
+    drawn = [distributions.uniform(dtype, 0, 1), distributions.normal(dtype, 0, 1), distributions.Point(dtype.type(1))]
+    if dtype.kind != "c":
+        drawn.append(distributions.truncated(dtype, 0, 1, -2, 2))
+    batch = importlib.import_module("gpuinit.backends.cuda.batch")
+    batch.fill_all([(cupy.empty(2, dtype), distribution, Stream((0, 0), 0)) for distribution in drawn])
 
 
 def cupy_module() -> Any:

@@ -1,6 +1,6 @@
 // store(x, first, values): elements `first` to `first + count` of x, as far as it has them, from values of the same width.
 // write(x, i, next): piece i of x, the elements in 16 bytes; next() gives one after the other.
-// `Array` is CuPy's CArray; contiguous and aligned ones are stored 16 bytes at a time, any other by C-order number.
+// `Array` is CuPy's CArray or a Span (batch.cuh); contiguous, aligned ones are stored 16 bytes at a time, others by C-order number.
 #pragma once
 #include "ieee.cuh"
 

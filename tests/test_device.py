@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import gpuinit as gi
+from gpuinit import distributions
+from gpuinit.backends import host
 from tests.conftest import to_host
 
 DTYPES = ("float16", "float32", "float64")
@@ -114,6 +116,33 @@ def test_an_array_is_filled_on_its_own_device(cupy, name):
         with cupy.cuda.Device(1 - current):
             for filled in (x, strided):
                 np.testing.assert_allclose(to_host(filled), expected, rtol=0, atol=2e-6 if name == "orthogonal_" else 0)
+
+
+def test_a_batch_is_filled_on_its_devices(cupy, cudasim):
+    """Arrays of two devices in turn: each device gets one copy and one launch a kind, and the current one stays so."""
+    if cupy.cuda.runtime.getDeviceCount() < 2:
+        pytest.skip("one CUDA device only")
+    from gpuinit.backends.cuda.batch import fill_all
+
+    float32 = np.dtype(np.float32)
+    fills = [distributions.normal(float32, 0, 1), distributions.uniform(float32, 0, 1), distributions.Point(np.float32(3))]
+    items = []
+    for number in range(30):
+        with cupy.cuda.Device(number % 2):
+            items.append((cupy.zeros(50, np.float32), fills[number % 3], gi.Generator(number).reserve(0)))
+    fill_all(items)
+    for x, _, _ in items:
+        with x.device:
+            x.fill(0)
+    with cupy.cuda.Device(1), cudasim.trace() as events:
+        fill_all(items)
+        assert cupy.cuda.Device().id == 1
+    for device in (0, 1):
+        assert (len(events.of("launch", device=device)), len(events.of("memcpy", device=device))) == (3, 1)
+    for x, distribution, stream in items:
+        expected = np.empty(50, np.float32)
+        host.fill(expected, distribution, stream)
+        np.testing.assert_array_equal(to_host(x), expected)
 
 
 def test_warmup_leaves_nothing_to_compile(cupy, cudasim):

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import gpuinit as gi
+from gpuinit import distributions
 from tests.conftest import to_host
 from tests.layouts import Window
 
@@ -165,6 +166,21 @@ def test_many_fills_in_one_graph(cupy):
         recorded.replay()
         for x, values in zip(weights, expected):
             assert to_host(x).tobytes() == values.tobytes()
+
+
+def test_arrays_of_a_batch_are_captured_one_by_one(cupy):
+    """The table of a shared launch is gone when the graph runs, so each array is a node."""
+    from gpuinit.backends.cuda.batch import fill_all
+
+    gi.warmup()
+    stream, float32 = generator_at(5).reserve(1), np.dtype(np.float32)
+    arrays = [cupy.zeros(30, np.float32) for _ in range(3)]
+    drawn = [distributions.normal(float32, 0, 1), distributions.uniform(float32, 0, 1), distributions.Point(np.float32(3))]
+    recorded = Recorded(cupy, lambda: fill_all([*zip(arrays, drawn, (stream, stream, None))]), nodes=3)
+    recorded.replay()
+    expected = [fill(np.empty(30, np.float32), generator=generator_at(5)) for fill in (gi.normal_, gi.uniform_)]
+    for x, values in zip(arrays, (*expected, np.full(30, 3, np.float32))):
+        assert to_host(x).tobytes() == values.tobytes()
 
 
 def test_a_fill_after_a_warm_up(cupy):

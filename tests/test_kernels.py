@@ -81,7 +81,9 @@ def test_every_kernel_was_found(programs):
     names = {KERNEL.search(source)[1] for source, _ in programs}
     fills = {"uniform", "normal", "truncated", "sparse", "constant", "eye", "dirac", "trunc"}
     of_shards = {f"{name}_shard" for name in fills - {"constant", "trunc"}}
-    assert names == {f"gpuinit_{name}" for name in fills | of_shards | {"upper", "squares", "reflectors", "orthogonal"}}
+    of_batches = {f"{name}_batch" for name in ("uniform", "normal", "truncated", "constant")}
+    others = {"upper", "squares", "reflectors", "orthogonal"}
+    assert names == {f"gpuinit_{name}" for name in fills | of_shards | of_batches | others}
 
 
 FORBIDDEN = {

@@ -31,8 +31,8 @@ def fill(x: Any, distribution: Distribution, stream: Stream, shard: Shard | None
         constant(x, distribution.value)
         return
     with x.device:
-        name, parameters = _parameters(distribution)
-        _launch(name, x, stream, within, *parameters)
+        name, numbers = parameters(distribution)
+        _launch(name, x, stream, within, *numbers)
 
 
 def sparse(x: Any, zeros: int, values: Normal, stream: Stream, shard: Shard | None = None) -> None:
@@ -40,7 +40,7 @@ def sparse(x: Any, zeros: int, values: Normal, stream: Stream, shard: Shard | No
     rows, columns = shard.global_shape if shard else x.shape
     within = region(shard, x.dtype)
     with x.device:
-        _, normal = _parameters(values)
+        _, normal = parameters(values)
         parts = 2 if x.dtype.kind == "c" else 1
         _launch("sparse", reals(cupy, x), stream, within, *normal, rows, columns, zeros, domain_bits(rows), parts)
 
@@ -77,7 +77,7 @@ def trunc(x: Any) -> None:
         kernel("trunc")(x)
 
 
-def _parameters(distribution: Distribution) -> tuple[str, tuple[Any, ...]]:
+def parameters(distribution: Distribution) -> tuple[str, tuple[Any, ...]]:
     """A kernel's name, and its arguments between the stream and the array."""
     d = distribution
     if isinstance(d, Uniform):

@@ -118,6 +118,13 @@ _KERNELS = {
         "gpuinit::write(x, gpuinit::product(gpuinit::load<W>(q, j * length + k, parts), phase));",
     ),
 }
+# Of those that have a form for many arrays: `kernels/batch.cuh`.
+_BATCH_BODIES = {
+    "uniform": "gpuinit::fill_batch<T, gpuinit::Uniform<W>>(&table[0], records, owners, i)",
+    "normal": "gpuinit::fill_batch<T, gpuinit::Normal<W>>(&table[0], records, owners, i)",
+    "truncated": "gpuinit::fill_batch<T, gpuinit::Truncated<W>>(&table[0], records, owners, i)",
+    "constant": "gpuinit::constant_batch(&table[0], records, owners, i)",
+}
 _OPTIONS = ("--fmad=false",)
 _WORKING = re.compile(r"\bW\b")
 _C_TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
@@ -142,6 +149,25 @@ def shard_kernel(name: str, axes: int, real: np.dtype[Any] | None = None) -> Any
         body=region + declared.shard_body,
     )
     return _made(f"{name}_shard", sharded, real)
+
+
+@functools.cache
+def batch_kernel(name: str, real: np.dtype[Any] | None = None) -> Any:
+    """The same for many arrays, whose records are in a table; its output only tells the type T."""
+    headers = ("batch.cuh", *_KERNELS[name].headers)
+    declared = Declaration(headers, "raw uint64 table, uint64 records, uint64 owners", "raw T x", _BATCH_BODIES[name])
+    return _made(f"{name}_batch", declared, real)
+
+
+@functools.cache
+def record(name: str, real: np.dtype[Any] | None = None) -> np.dtype[Any]:
+    """An array's record in the table: its address, size and first warp, and the kernel's parameters, where C++ has them."""
+    types = {"raw W": "uint64", "W": real, "T": "V16"}
+    fields: list[tuple[str, Any]] = [("x", "uint64"), ("size", "uint64"), ("warp", "uint64")]
+    for parameter in _KERNELS[name].parameters.split(", "):
+        kind, _, field = parameter.rpartition(" ")
+        fields.append((field, types.get(kind, kind)))
+    return np.dtype(fields, align=True)
 
 
 def _made(name: str, declaration: Declaration, real: np.dtype[Any] | None) -> Any:
