@@ -89,8 +89,8 @@ def normal_(
 
     Notes
     -----
-    By inversion of the normal CDF, at most 1e-6 (float32) and 1e-14 (float64) from the exact inverse. |z| reaches 6.2 in
-    float32 and 16-bit types, 9.1 in float64. A 16-bit result that is too large becomes infinite.
+    By inversion of the normal CDF, at most 1e-6 (float32) and 1e-14 (float64) from the exact inverse, which reaches
+    +-6.2 in float32 and 16-bit types, +-9.1 in float64. A 16-bit result that is too large becomes infinite.
 
     Examples
     --------

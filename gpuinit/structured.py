@@ -50,7 +50,7 @@ def dirac_(x: Array, groups: int = 1, *, shard: Shard | None = None) -> Array:
 
     Parameters
     ----------
-    x : array of any integer, bool, real or complex dtype, with 3, 4 or 5 axes (out, in, *kernel)
+    x : array of any integer, bool, real or complex dtype, with 3, 4 or 5 axes (out, in, ...)
         Filled in place: 1 at kernel index `length // 2` of each axis, where the output channel's number in its group
         is the input channel's number, else 0.
     groups : int

@@ -35,18 +35,23 @@ STDS = [
 ]
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64])
-@pytest.mark.parametrize(("initializer", "shape", "std"), STDS)
+COMPLEX = [
+    ("uniform_(a=-1, b=3)", (300, 300), 2**0.5 * 4 / 12**0.5),
+    ("normal_(mean=5+1j, std=0.02)", (300, 300), 0.02),
+    ("kaiming_uniform_(nonlinearity='relu')", (200, 400), (2 / 400) ** 0.5),
+    ("orthogonal_(gain=3)", (80, 160), 3 / 160**0.5),
+    ("sparse_(sparsity=0.25, std=2)", (400, 200), 2 * 0.75**0.5),
+]
+
+
+@pytest.mark.parametrize(
+    ("initializer", "shape", "std", "dtype"),
+    [(*case, dtype) for case in STDS for dtype in (np.float32, np.float64)] + [(*case, np.complex64) for case in COMPLEX],
+)
 def test_expected_and_measured_std(initializer, shape, std, dtype):
-    if dtype == np.complex64:
-        if "trunc" in initializer or "lecun" in initializer:
-            pytest.skip("no complex form")
-        if initializer.startswith("uniform"):
-            std *= 2**0.5  # the bounds are those of either part
     row = report_of(shape, initializer, dtype=dtype).rows[0]
-    assert row.expected_std == pytest.approx(std, rel=2e-4)
+    assert row.expected_std == pytest.approx(std, rel=2e-5)
     assert row.std == pytest.approx(row.expected_std, rel=0.02)
-    assert row.initializer.startswith(initializer.rstrip(")"))
 
 
 def test_backends_report_the_same(xp):
