@@ -126,12 +126,15 @@ def draw_signal(axes: Sequence[Axes], label: str, given: Signal) -> None:
     units = "mean of a²", "mean of (∂L/∂a)²"
     for panel, title, unit, values in zip(axes, titles, units, (given.activations, given.gradients), strict=True):
         colour, dashes, marker = _STYLES[len(panel.lines) % len(_STYLES)]
-        visible = np.where(np.isfinite(values) & (values > 0), values, np.nan)
+        # Beyond, matplotlib's margins overflow.
+        visible = np.where((values > 1e-200) & (values < 1e200), values, np.nan)
         panel.plot(visible, dashes, color=colour, marker=marker, markersize=3, linewidth=1.5, label=label)
         panel.set_yscale("log")
         panel.autoscale(axis="y")
         low, high = panel.get_ylim()
         panel.set_ylim(min(low, 0.1), max(high, 10.0))  # so that a signal that is kept looks level
+        last = max(line.get_xdata().size for line in panel.lines) - 1  # type: ignore[union-attr]
+        panel.set_xlim(-0.04 * last, 1.04 * last)
         panel.set_title(title, fontsize=11)
         panel.set_ylabel(unit)
         panel.grid(alpha=0.3)

@@ -84,7 +84,7 @@ def signal_variances(
     --------
     >>> from gpuinit.signals import signal_variances
     >>> signal_variances([(500, 500)] * 4, "xavier_normal_").activations.round(2)  # relu halves it
-    array([1.  , 0.5 , 0.26, 0.13, 0.07])
+    array([1.  , 0.5 , 0.25, 0.12, 0.06])
     """
     root = Generator(integer("seed", seed))
     count = integer("batch", batch, least=1)
@@ -175,7 +175,7 @@ def _tanh(y: Array) -> tuple[Array, Array]:
 
 def _rectifier(slope: float) -> Activation:
     def f(y: Array) -> tuple[Array, Array]:
-        slopes = np.where(y > 0, 1.0, slope)
+        slopes = slope + (1 - slope) * np.heaviside(y, 0.0)  # nan for nan
         return y * slopes, slopes
 
     return f

@@ -224,7 +224,7 @@ def test_bad_seed(seed, capsys):
     assert f"argument --seed: must be an integer >= 0, got {seed!r}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [[], ["demo"], ["info"], ["selfcheck"]])
+@pytest.mark.parametrize("arguments", [[], ["demo"], ["info"], ["plot"], ["selfcheck"]])
 def test_help_gives_an_example(arguments, capsys):
     with pytest.raises(SystemExit, match="0"):
         main([*arguments, "--help"])
