@@ -14,6 +14,7 @@ from gpuinit.rules.calls import ByParam, Chosen, Initializer, initializer
 Pattern = str | re.Pattern[str] | type
 Rule = tuple[Pattern, Any]
 
+
 def chosen(rules: Any, params: Iterable[Param]) -> list[Chosen]:
     """The initializer of each parameter.
 

@@ -56,7 +56,8 @@ def torch_defaults() -> list[Rule]:
     Examples
     --------
     >>> import numpy as np, gpuinit as gi
-    >>> model = {"fc": {"weight": np.empty((10, 16)), "bias": np.empty(10)}, "norm": {"weight": np.empty(10), "bias": np.empty(10)}}
+    >>> shapes = {"fc.weight": (10, 16), "fc.bias": 10, "norm.weight": 10, "norm.bias": 10}
+    >>> model = {name: np.empty(shape) for name, shape in shapes.items()}
     >>> for row in gi.initialize(model, gi.rules.torch_defaults(), seed=42).rows:
     ...     print(row.name, row.initializer)
     fc.weight kaiming_uniform_(a=2.23606797749979)
@@ -117,9 +118,9 @@ def _beside(param: Param, own_name: str) -> tuple[int, ...] | None:
     return param.shapes.get(param.name.removesuffix(param.own_name) + own_name)
 
 
-def _within(bound_squared: int) -> Any:
+def _within(n: int) -> Any:
     """Uniform on ±1/√n; 0 for n = 0, as torch does for layers without inputs."""
-    bound = 1 / math.sqrt(bound_squared) if bound_squared else 0.0
+    bound = 1 / math.sqrt(n) if n else 0.0
     return functools.partial(uniform_, a=-bound, b=bound)
 
 
@@ -144,7 +145,7 @@ def _recurrent(param: Param) -> Any:
 def _attention_output(param: Param) -> Any:
     """MultiheadAttention sets the bias of its output layer, which is a module of its own, to 0."""
     outer = param.name.removesuffix("out_proj.bias")
-    known = not param.owners or "MultiheadAttention" in _classes(param.owners[-2])
+    known = not param.owners or any("MultiheadAttention" in _classes(owner) for owner in param.owners[-2:-1])
     return "zeros_" if known and f"{outer}in_proj_bias" in param.shapes else None
 
 
