@@ -157,7 +157,6 @@ def _drawn(distribution: Distribution, factor: float) -> Any:
         case Normal(mean=mean, std=std):
             return functools.partial(normal_, mean=float(mean) * factor, std=float(std) * factor)
     mean, std, a, b = (
-        factor * float(number)
-        for number in (distribution.mean, abs(distribution.std), distribution.least, distribution.greatest)
+        factor * float(number) for number in (distribution.mean, abs(distribution.std), distribution.least, distribution.greatest)
     )
     return functools.partial(trunc_normal_, mean=mean, std=std, a=a, b=b)

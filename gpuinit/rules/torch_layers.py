@@ -21,20 +21,19 @@ _KAIMING = "kaiming_uniform_(a=sqrt(5))"
 def torch_defaults() -> list[Rule]:
     """What the layers of `torch.nn` do when they are constructed.
 
-    =======================================  ==============================================================================
-    layer                                    parameters
-    =======================================  ==============================================================================
-    Linear, Conv, ConvTranspose              weight and bias uniform on ±1/√fan_in; the weight by kaiming_uniform_(a=√5)
-    Bilinear                                 uniform on ±1/√in1_features
-    Embedding, EmbeddingBag                  N(0, 1), the row of padding_idx 0
-    Batch-, Instance-, Layer-, GroupNorm,    weight 1, bias 0
-    RMSNorm
-    RNN, LSTM, GRU and their cells           uniform on ±1/√hidden_size
-    MultiheadAttention                       in_proj_weight, or q_, k_ and v_proj_weight: xavier_uniform_; bias_k, bias_v:
-                                             xavier_normal_; in_proj_bias and out_proj.bias 0; out_proj.weight as Linear's
-    PReLU                                    its `init`, 0.25 unless given
-    Transformer                              all with two axes or more: xavier_uniform_; the rest as their layers do
-    =======================================  ==============================================================================
+    ============================  ==========================================================================================
+    layer                         parameters
+    ============================  ==========================================================================================
+    Linear, Conv, ConvTranspose   weight and bias uniform on ±1/√fan_in, the weight by kaiming_uniform_(a=√5)
+    Bilinear                      uniform on ±1/√in1_features
+    Embedding, EmbeddingBag       N(0, 1), the row of padding_idx 0
+    normalizations                weight 1, bias 0 (BatchNorm, InstanceNorm, LayerNorm, GroupNorm, RMSNorm)
+    RNN, LSTM, GRU, their cells   uniform on ±1/√hidden_size
+    MultiheadAttention            in_proj_weight, or q_, k_ and v_proj_weight: xavier_uniform_; bias_k and bias_v:
+                                  xavier_normal_; in_proj_bias and out_proj.bias 0; out_proj.weight as Linear's
+    PReLU                         its `init`, 0.25 unless given
+    Transformer                   all with two axes or more: xavier_uniform_; the others as their layers do
+    ============================  ==========================================================================================
 
     A module's parameters go by its class, or the base of it that is torch's. Those that a module of another class holds itself,
     as a class token, match nothing, nor do those of parametrizations (`weight_norm`): add rules for them.
