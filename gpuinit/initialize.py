@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from gpuinit.parameters import Param, parameters
 from gpuinit.report import Filled, Report
 from gpuinit.rules.calls import Call, Chosen, Keep
 from gpuinit.rules.matching import chosen
+from gpuinit.rules.torch_layers import torch_defaults
 
 Progress = bool | Callable[[str], None] | None
 
@@ -73,7 +73,7 @@ def initialize(model: Any, rules: Any = None, *, seed: int | Generator, dtype: A
     root = _root(seed)
     drawn = None if dtype is None else _floating(dtype)
     found = parameters(model)
-    choices = chosen(_torch_defaults() if rules is None else rules, [param for param, _ in found])
+    choices = chosen(torch_defaults() if rules is None else rules, [param for param, _ in found])
     steps = [_step(param, array, choice, root, drawn) for (param, array), choice in zip(found, choices, strict=True)]
     with _bar(progress, len(steps)) as advance:
         _perform(steps, advance)
@@ -170,10 +170,6 @@ def _root(seed: Any) -> Generator:
     if seed is None:
         raise TypeError("seed must be an int or a gpuinit.Generator, got None; gpuinit.Generator() draws a fresh one")
     return as_generator(seed)
-
-
-def _torch_defaults() -> Any:
-    return importlib.import_module("gpuinit.rules").torch_defaults()
 
 
 def _bar(progress: Progress, total: int) -> AbstractContextManager[Callable[[str], None]]:
