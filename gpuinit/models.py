@@ -6,6 +6,8 @@ ResNet-50: He et al. (2016), "Deep residual learning for image recognition"; `to
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -54,7 +56,7 @@ def resnet50(blocks: tuple[int, ...] = (3, 4, 6, 3), width: int = 64, classes: i
     return shapes | {"fc.weight": (classes, inputs), "fc.bias": (classes,)}
 
 
-MODELS = {"gpt2": gpt2, "resnet50": resnet50}
+MODELS: dict[str, Callable[[], Shapes]] = {"gpt2": gpt2, "resnet50": resnet50}
 
 
 def _norm(name: str, size: int) -> Shapes:
