@@ -115,8 +115,8 @@ def vit() -> list[Rule]:
     ==========================================  ==============================================================
     parameters                                  values
     ==========================================  ==============================================================
-    patch_embed.proj.weight                     lecun_normal_
-    weights of attention and MLP                xavier_uniform_ (qkv as the one matrix that it is there)
+    patch_embed.proj.weight                     `lecun_normal_`
+    weights of attention and MLP                `xavier_uniform_` (qkv as the one matrix that it is there)
     biases of the MLP, cls_token, reg_token     N(0, 1e-6²)
     pos_embed                                   N(0, 0.02²), cut at ±2
     normalizations                              weight 1, bias 0

@@ -29,10 +29,10 @@ def torch_defaults() -> list[Rule]:
     Embedding, EmbeddingBag       N(0, 1), the row of padding_idx 0
     normalizations                weight 1, bias 0 (BatchNorm, InstanceNorm, LayerNorm, GroupNorm, RMSNorm)
     RNN, LSTM, GRU, their cells   uniform on ±1/√hidden_size
-    MultiheadAttention            in_proj_weight, or q_, k_ and v_proj_weight: xavier_uniform_; bias_k and bias_v:
-                                  xavier_normal_; in_proj_bias and out_proj.bias 0; out_proj.weight as Linear's
+    MultiheadAttention            in_proj_weight, or q, k and v_proj_weight: `xavier_uniform_`; bias_k and bias_v:
+                                  `xavier_normal_`; in_proj_bias and out_proj.bias 0; out_proj.weight as Linear's
     PReLU                         its `init`, 0.25 unless given
-    Transformer                   all with two axes or more: xavier_uniform_; the others as their layers do
+    Transformer                   all with two axes or more: `xavier_uniform_`; the others as their layers do
     ============================  ==========================================================================================
 
     A module's parameters go by its class, or the base of it that is torch's. Those that a module of another class holds itself,
