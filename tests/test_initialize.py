@@ -272,3 +272,22 @@ def test_a_module_below_a_mapping_and_a_dtype_of_torch():
     expected = gi.normal_(np.empty((5, 3), np.float32), generator=gi.Generator(4).spawn("encoder.weight"))
     assert model["encoder"].weight.detach().numpy().tobytes() == expected.astype(np.float64).tobytes()
     assert model["encoder"].weight._version > before
+
+
+def test_many_small_arrays_take_a_handful_of_launches(cupy, cudasim):
+    shapes = {f"layers.{i}.{own}": shape for i in range(250) for own, shape in LAYER.items()}
+    arrays = model(cupy, shapes)
+    gi.initialize(model(cupy, LAYER), MANY, seed=0)  # compiles the kernels and uploads the table of normals
+    with cudasim.trace() as trace:
+        gi.initialize(arrays, MANY, seed=42)
+    assert len(arrays) == 1000
+    assert len(trace.launches()) <= 4
+    assert [event["how"] for event in trace.of("memcpy")] == ["async"]
+    assert not trace.of("sync")
+    on_host = model(np, shapes)
+    gi.initialize(on_host, MANY, seed=42)
+    assert bytes_of(arrays) == bytes_of(on_host)
+
+
+LAYER = {"weight": (8, 5), "bias": (5,), "norm": (7,), "embedding": (9, 4)}
+MANY = [("*weight", "kaiming_uniform_"), ("*bias", "zeros_"), ("*norm", "ones_"), ("*", "trunc_normal_(std=0.02)")]
