@@ -5,5 +5,6 @@ matches a parameter counts.
 """
 
 from gpuinit.rules.calls import by_param, keep
+from gpuinit.rules.files import load
 
-__all__ = ["by_param", "keep"]
+__all__ = ["by_param", "keep", "load"]
