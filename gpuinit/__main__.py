@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from gpuinit import __version__, demo, info
 from gpuinit.models import MODELS
@@ -18,6 +19,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.command == "demo":
         return demo.run(arguments.model, arguments.backend, arguments.seed)
+    if arguments.command == "init":
+        from gpuinit import init
+
+        return init.run(arguments.model, arguments.rules, arguments.seed, arguments.out, arguments.json)
     if arguments.command == "selfcheck":
         from gpuinit import selfcheck
 
@@ -69,9 +74,26 @@ def _parser() -> argparse.ArgumentParser:
     picture.add_argument("-o", "--output", default="signal.png", metavar="FILE", help="PNG, SVG or PDF (default: %(default)s)")
     for command in (shown, picture):
         command.add_argument("--seed", type=_seed, default=0, metavar="N", help="an integer >= 0 (default: %(default)s)")
+    _add_init(
+        add(
+            "init",
+            "fill a safetensors file's tensors by rules, and show them and the digest",
+            "init model.safetensors --rules rules.toml --seed 42 -o filled.safetensors",
+        )
+    )
     add("selfcheck", "check that this machine computes the values that it should", "selfcheck")
     add("info", "tell versions and devices, and what is missing", "info")
     return parser
+
+
+def _add_init(init: argparse.ArgumentParser) -> None:
+    init.add_argument("model", type=Path, metavar="MODEL", help="the safetensors file with the names, shapes and dtypes")
+    init.add_argument("--rules", type=Path, metavar="RULES", required=True, help="the rules, a TOML file of tables [[rules]]")
+    init.add_argument("--seed", type=_seed, metavar="N", required=True, help="an integer >= 0")
+    init.add_argument(
+        "-o", "--out", type=Path, metavar="OUT", required=True, help="the file to write when all is done; may be MODEL itself"
+    )
+    init.add_argument("--json", type=Path, metavar="REPORT", help="a file for the report as JSON")
 
 
 def _seed(text: str) -> int:

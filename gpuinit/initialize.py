@@ -70,17 +70,15 @@ def initialize(model: Any, rules: Any = None, *, seed: int | Generator, dtype: A
     >>> report.digest[:16]
     '86153fbadbd9b6ce'
     """
-    root = _root(seed)
+    root = root_of(seed)
     drawn = None if dtype is None else _floating(dtype)
     found = parameters(model)
     choices = chosen(torch_defaults() if rules is None else rules, [param for param, _ in found])
-    steps = [_step(param, array, choice, root, drawn) for (param, array), choice in zip(found, choices, strict=True)]
-    with _bar(progress, len(steps)) as advance:
-        _perform(steps, advance)
-    return Report([step.filled for step in steps], root)
+    steps = [step(param, array, choice, root, drawn) for (param, array), choice in zip(found, choices, strict=True)]
+    return done(steps, root, progress)
 
 
-class _Step(NamedTuple):
+class Step(NamedTuple):
     """What is to be done to a parameter: planned writes, or what is called when all those are done; neither where it is kept."""
 
     filled: Filled
@@ -88,21 +86,21 @@ class _Step(NamedTuple):
     late: Callable[[], object] | None = None
 
 
-def _step(param: Param, array: Any, choice: Chosen, root: Generator, drawn: np.dtype[Any] | None) -> _Step:
+def step(param: Param, array: Any, choice: Chosen, root: Generator, drawn: np.dtype[Any] | None = None) -> Step:
     """Check all arguments of what is chosen for a parameter."""
     generator = root.spawn(param.name)
     if isinstance(choice, Keep):
-        return _Step(Filled(param, array, "keep"), [])
+        return Step(Filled(param, array, "keep"), [])
     if not isinstance(choice, Call):
         name = getattr(choice, "__name__", type(choice).__name__)
-        return _Step(Filled(param, array, name), [], lambda: choice(array, generator, param))
+        return Step(Filled(param, array, name), [], lambda: choice(array, generator, param))
     filled = Filled(param, array, str(choice))
     try:
         late, writes = _planned(array, choice, generator, drawn)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{param.name}, {choice}: {error}") from error
     filled.note(writes)
-    return _Step(filled, [] if late else writes, late)
+    return Step(filled, [] if late else writes, late)
 
 
 def _planned(
@@ -132,7 +130,14 @@ def _planned(
     return convert, writes
 
 
-def _perform(steps: list[_Step], advance: Callable[[str], None]) -> None:
+def done(steps: list[Step], root: Generator, progress: Progress) -> Report:
+    """Do all that was checked, with a bar or calls of `progress`."""
+    with _bar(progress, len(steps)) as advance:
+        _perform(steps, advance)
+    return Report([step.filled for step in steps], root)
+
+
+def _perform(steps: list[Step], advance: Callable[[str], None]) -> None:
     planned = [(step.filled.param.name, write) for step in steps for write in step.writes]
     for number in performed([write for _, write in planned]):
         advance(planned[number][0])
@@ -166,7 +171,8 @@ def _floating(dtype: Any) -> np.dtype[Any]:
     return given
 
 
-def _root(seed: Any) -> Generator:
+def root_of(seed: Any) -> Generator:
+    """The generator of which each parameter has a child."""
     if seed is None:
         raise TypeError("seed must be an int or a gpuinit.Generator, got None; gpuinit.Generator() draws a fresh one")
     return as_generator(seed)

@@ -81,7 +81,7 @@ def _torch(x: Any) -> View:
         data = x.detach()
         if x.device.type == "cpu":
             if x.dtype == torch.bfloat16:
-                return View("host", data.view(torch.uint16).numpy().view(_bfloat16()), written=written)
+                return View("host", data.view(torch.uint16).numpy().view(bfloat16()), written=written)
             return View("host", data.numpy(), written=written)
 
     cupy = _usable_cupy()
@@ -217,7 +217,7 @@ def _usable_cupy() -> Any:
     return cupy
 
 
-def _bfloat16() -> Any:
+def bfloat16() -> Any:
     """ml_dtypes' bfloat16, in which NumPy can see a bfloat16 tensor."""
     try:
         return importlib.import_module("ml_dtypes").bfloat16

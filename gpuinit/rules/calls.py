@@ -127,28 +127,36 @@ def _call(function: Callable[..., Any], keywords: Mapping[str, Any]) -> Call:
 
 def _parsed(text: str) -> Initializer:
     """The call that a string spells."""
-    if text == "keep":
-        return keep
+    return keep if text == "keep" else _call(*spelled(text, INITIALIZERS, "an initializer other than keep", given=1))
+
+
+def spelled(
+    text: str, functions: Mapping[str, Callable[..., Any]], what: str, given: int = 0
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The function that a string calls, and its arguments by keyword; the first `given` ones are not the string's to give.
+
+    Raises
+    ------
+    ValueError
+        If it is no call of one of `functions` with literals as arguments; `what` it is to be, the message says.
+    """
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError):
-        raise ValueError(f"an initializer must be written as a call, as in 'normal_(std=0.02)', got {text!r}") from None
+        raise ValueError(f"{what} must be written as a call, name(argument=value), got {text!r}") from None
     call = tree if isinstance(tree, ast.Call) else ast.Call(tree, [], [])
     name = call.func.id if isinstance(call.func, ast.Name) else ""
-    if name not in INITIALIZERS:
-        raise ValueError(f"an initializer must be one of {', '.join(sorted(INITIALIZERS))} or keep, got {text!r}")
-    function = INITIALIZERS[name]
-    names = [*inspect.signature(function).parameters][1:]
+    if name not in functions:
+        raise ValueError(f"{what} must be one of {', '.join(sorted(functions))}, got {text!r}")
+    names = [*inspect.signature(functions[name]).parameters][given:]
     try:
         keywords = {name: _value(node) for name, node in zip(names, call.args, strict=False)}
         keywords |= {str(keyword.arg): _value(keyword.value) for keyword in call.keywords}
     except (TypeError, ValueError, ArithmeticError) as error:
-        raise ValueError(
-            f"an initializer must have numbers, strings and arithmetic as arguments, got {text!r}: {error}"
-        ) from None
+        raise ValueError(f"{what} must have numbers, strings and arithmetic as arguments, got {text!r}: {error}") from None
     if len(call.args) + len(call.keywords) != len(keywords):
-        raise ValueError(f"an initializer must have no argument twice and no more than {names}, got {text!r}")
-    return _call(function, keywords)
+        raise ValueError(f"{what} must have no argument twice and no more than {names}, got {text!r}")
+    return functions[name], keywords
 
 
 _OPERATORS: dict[type, Callable[..., Any]] = {

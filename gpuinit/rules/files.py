@@ -1,0 +1,104 @@
+"""Rules from a file of TOML, for models' configurations under version control."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from typing import Any
+
+from gpuinit.arguments import shown
+from gpuinit.rules.calls import initializer, spelled
+from gpuinit.rules.matching import Rule
+from gpuinit.rules.published import gpt2, resnet, vit
+from gpuinit.rules.torch_layers import torch_defaults
+
+_FORMS = ({"pattern", "initializer"}, {"regex", "initializer"}, {"set"})
+_SETS = {"gpt2": gpt2, "resnet": resnet, "torch_defaults": torch_defaults, "vit": vit}
+
+
+def load(path: str | os.PathLike[str]) -> list[Rule]:
+    """Read rules from a file of TOML, and check them.
+
+    Parameters
+    ----------
+    path : path-like
+        The file: tables ``[[rules]]`` in the order in which they count, each with the keys ``pattern`` (a glob on the name, or a
+        module's class) or ``regex`` (which must match the whole name), and ``initializer`` (a string, as in `initialize`); or
+        with the key ``set`` alone, a call of a ready-made set, ``"gpt2(n_layer=12)"``, whose rules stand there in its place.
+
+    Returns
+    -------
+    list of (pattern, initializer)
+        For `initialize`.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is no TOML, has other keys, or a value that is no pattern, initializer or set.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from gpuinit import rules
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "rules.toml")
+    ...     _ = path.write_text('''
+    ...         [[rules]]
+    ...         pattern = "*.bias"
+    ...         initializer = "zeros_"
+    ...
+    ...         [[rules]]
+    ...         pattern = "*"
+    ...         initializer = "normal_(std=0.02)"
+    ...     ''')
+    ...     rules.load(path)
+    [('*.bias', 'zeros_'), ('*', 'normal_(std=0.02)')]
+    """
+    rules = []
+    for number, entry in enumerate(_entries(path), start=1):
+        try:
+            rules += _rules(entry)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{os.fspath(path)}, rule {number}: {error}") from error
+    return rules
+
+
+def _entries(path: str | os.PathLike[str]) -> list[Any]:
+    with open(path, "rb") as file:
+        try:
+            content = tomllib.load(file)
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(path)} must be a file of TOML: {error}") from error
+    entries = content.get("rules")
+    if content.keys() != {"rules"} or not isinstance(entries, list):
+        raise ValueError(f"{os.fspath(path)} must have tables [[rules]] and nothing else, got {shown(content)}")
+    return entries
+
+
+def _rules(entry: Any) -> list[Rule]:
+    """The rules that a table stands for."""
+    if not isinstance(entry, dict) or entry.keys() not in _FORMS:
+        raise ValueError(f"a table must have the keys pattern or regex, and initializer, or set alone; got {shown(entry)}")
+    for key, value in entry.items():
+        if not isinstance(value, str):
+            raise ValueError(f"{key} must be a string, got {shown(value)}")
+    if "set" in entry:
+        return _set(entry["set"])
+    initializer(entry["initializer"])
+    return [(_regex(entry["regex"]) if "regex" in entry else entry["pattern"], entry["initializer"])]
+
+
+def _regex(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise ValueError(f"regex must be a regular expression, got {text!r}: {error}") from error
+
+
+def _set(text: str) -> list[Rule]:
+    function, keywords = spelled(text, _SETS, "a set")
+    rules: list[Rule] = function(**keywords)
+    return rules
