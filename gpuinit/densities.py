@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ def _normal(mean: float, std: float, low: float, high: float) -> Density:
         return np.exp((peak - z) * (peak + z) / 2)
 
     start, end = above(_NEGLIGIBLE)
-    nodes, weights = np.polynomial.legendre.leggauss(100)
+    nodes, weights = _legendre()
     z = (start + end) / 2 + (end - start) / 2 * nodes
     mass = weights * relative(z)
     centre = float(mass @ z / mass.sum())
@@ -106,3 +107,9 @@ def _normal(mean: float, std: float, low: float, high: float) -> Density:
 
     left, right = sorted(mean + std * bound for bound in above(_INVISIBLE))
     return Density(mean + std * centre, abs(std) * deviation, (left, right), pdf)
+
+
+@functools.cache
+def _legendre() -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights of the quadrature; they take 15 ms, which a report of a thousand parameters must not pay for each."""
+    return np.polynomial.legendre.leggauss(100)

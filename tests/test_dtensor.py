@@ -66,7 +66,15 @@ def member(rank, processes, store):
     """All checks, in a process of the group."""
     distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=processes)
     try:
-        for check in (check_layouts, check_dtypes, check_outside_the_mesh, check_what_is_told, check_refused, check_fsdp):
+        for check in (
+            check_layouts,
+            check_dtypes,
+            check_outside_the_mesh,
+            check_what_is_told,
+            check_refused,
+            check_fsdp,
+            check_torch_defaults,
+        ):
             check(processes)
     finally:
         distributed.destroy_process_group()
@@ -190,6 +198,20 @@ def check_fsdp(processes):
             np.testing.assert_array_equal(parameter.detach().full_tensor().numpy(), expected)
         assert ours.position == theirs.position
         model(torch.ones(2, 6)).sum().backward()
+
+
+def check_torch_defaults(processes):
+    """A model under FSDP2 gets what it has alone; only one process holds the row of the padding."""
+    fsdp = importlib.import_module("torch.distributed.fsdp")
+    for mesh in meshes(processes):
+        alone, sharded = (torch.nn.Sequential(torch.nn.Embedding(7, 4, padding_idx=5), torch.nn.Linear(4, 3)) for _ in range(2))
+        fsdp.fully_shard(sharded, mesh=mesh)
+        for model in (alone, sharded):
+            gi.initialize(model, seed=7)
+        for expected, parameter in zip(alone.parameters(), sharded.parameters(), strict=True):
+            assert isinstance(parameter, tensors.DTensor)
+            np.testing.assert_array_equal(parameter.detach().full_tensor().numpy(), expected.detach().numpy())
+        assert not alone[0].weight[5].any()
 
 
 def test_filling_a_tensor_imports_nothing_distributed():

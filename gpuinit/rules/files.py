@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Callable
 from typing import Any
 
 from gpuinit.arguments import shown
@@ -14,7 +15,7 @@ from gpuinit.rules.published import gpt2, resnet, vit
 from gpuinit.rules.torch_layers import torch_defaults
 
 _FORMS = ({"pattern", "initializer"}, {"regex", "initializer"}, {"set"})
-_SETS = {"gpt2": gpt2, "resnet": resnet, "torch_defaults": torch_defaults, "vit": vit}
+_SETS: dict[str, Callable[..., list[Rule]]] = {"gpt2": gpt2, "resnet": resnet, "torch_defaults": torch_defaults, "vit": vit}
 
 
 def load(path: str | os.PathLike[str]) -> list[Rule]:

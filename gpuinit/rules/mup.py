@@ -69,8 +69,8 @@ def mup(base_shapes: Any, rules: Any = None, *, in_first: Sequence[str | type] =
 
     References
     ----------
-    Yang et al. (2022), "Tensor Programs V: Tuning large neural networks via zero-shot hyperparameter transfer", Table 3; fans
-    there are counted in units of the base model's, as in its section 4 and in the authors' package mup.
+    Yang et al. (2022), "Tensor Programs V: Tuning large neural networks via zero-shot hyperparameter transfer", Table 3; base
+    shapes as in the authors' package mup.
 
     Examples
     --------
