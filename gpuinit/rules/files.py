@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Callable
 from typing import Any
 
@@ -68,6 +67,8 @@ def load(path: str | os.PathLike[str]) -> list[Rule]:
 
 
 def _entries(path: str | os.PathLike[str]) -> list[Any]:
+    import tomllib  # 2 ms of each import of gpuinit otherwise
+
     with open(path, "rb") as file:
         try:
             content = tomllib.load(file)
