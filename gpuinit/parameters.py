@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from gpuinit.arguments import shown
-from gpuinit.backends.views import view_of
+from gpuinit.memory import Memory, memory_of
 
 
 @dataclass(frozen=True)
@@ -72,16 +70,21 @@ def parameters(model: Any) -> list[tuple[Param, Any]]:
     Raises
     ------
     TypeError
-        If `model` is neither a mapping or sequence nor has `named_parameters()`, or a key is no string or integer.
+        If `model` is neither a mapping or sequence nor has `named_parameters()`, or a key is no string or integer, or empty.
     ValueError
-        If two parameters have the same name, or share a part of their memory.
+        If two parameters have the same name, but for Unicode's ways to write it, or share a part of their memory; or `model`
+        contains itself.
     """
-    leaves = list(_leaves(model, "", ()))
+    try:
+        leaves = list(_leaves(model, "", ()))
+    except RecursionError:
+        raise ValueError("model must not contain itself; give one without the cycle") from None
     names: set[str] = set()
     for leaf in leaves:
-        if leaf.name in names:
+        name = unicodedata.normalize("NFC", leaf.name)  # as streams take names
+        if name in names:
             raise ValueError(f"model must have one parameter of a name, got two of the name {leaf.name!r}")
-        names.add(leaf.name)
+        names.add(name)
     shapes = {leaf.name: tuple(leaf.array.shape) for leaf in leaves}
     return [(_param(leaf, shapes), leaf.array) for leaf in _untied(leaves)]
 
@@ -92,14 +95,18 @@ def _param(leaf: Leaf, shapes: Mapping[str, tuple[int, ...]]) -> Param:
 
 def _leaves(node: Any, name: str, owners: tuple[Any, ...]) -> Iterator[Leaf]:
     """The arrays below a node of the model, whose name is `name`; what is None has no parameter there."""
-    if hasattr(node, "named_parameters"):
-        modules = dict(node.named_modules()) if hasattr(node, "named_modules") else {}
-        for own, array in node.named_parameters():
-            yield Leaf(_joined(name, own), array, owners + _path(modules, own))
+    if hasattr(node, "named_parameters") and not isinstance(node, type):
+        # Tied weights by all their names: the bias beside a second one needs its shape.
+        every = {"remove_duplicate": False} if hasattr(node, "named_modules") else {}
+        modules = dict(node.named_modules(**every)) if every else {}
+        for own, array in node.named_parameters(**every):
+            yield from _leaves(array, _joined(name, own), owners + _path(modules, own))
     elif isinstance(node, (Mapping, list, tuple)):
         for key, child in node.items() if isinstance(node, Mapping) else enumerate(node):
-            if not isinstance(key, (str, int)):
-                raise TypeError(f"model must have strings or integers as keys, got the key {shown(key)} in {name or 'model'}")
+            if not isinstance(key, (str, int)) or key == "":
+                raise TypeError(
+                    f"model must have non-empty strings or integers as keys, got the key {shown(key)} in {name or 'model'}"
+                )
             yield from _leaves(child, _joined(name, str(key)), owners)
     elif hasattr(node, "shape") and hasattr(node, "dtype") and name:
         yield Leaf(name, node, owners)
@@ -123,34 +130,22 @@ def _path(modules: Mapping[str, Any], parameter: str) -> tuple[Any, ...]:
 
 def _untied(leaves: list[Leaf]) -> list[Leaf]:
     """The leaves without those whose memory is that of an earlier one."""
-    kept: list[Leaf] = []
-    spans: list[tuple[str, int, int, str]] = []
-    seen: set[Any] = set()
+    kept: dict[Any, Leaf] = {}
     for leaf in leaves:
-        place, span = _memory(leaf.array)
-        if place not in seen:
-            seen.add(place)
-            kept.append(leaf)
-            if span:
-                spans.append((*span, leaf.name))
-    spans.sort()
-    for (device, _, end, first), (next_device, start, _, second) in itertools.pairwise(spans):
-        if device == next_device and start < end:
-            raise ValueError(
-                f"model must have parameters that lie apart or are the same, got {first} and {second}, which overlap"
-            )
-    return kept
+        kept.setdefault(memory_of(leaf.array) or id(leaf.array), leaf)
+    _check_apart([(memory, leaf.name) for memory, leaf in kept.items() if isinstance(memory, Memory)])
+    return list(kept.values())
 
 
-def _memory(x: Any) -> tuple[Any, tuple[str, int, int] | None]:
-    """What is the same for arrays on the same memory alone; and the bytes they take there, of contiguous ones."""
-    try:
-        array = view_of(x).array
-    except (TypeError, RuntimeError):  # one that cannot be filled; that is an error only if a rule fills it
-        return id(x), None
-    if not array.size:
-        return id(x), None
-    device = str(getattr(array, "device", "cpu"))
-    start = array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
-    place = device, start, array.shape, array.strides, str(array.dtype)
-    return place, (device, start, start + array.nbytes) if array.flags.c_contiguous else None
+def _check_apart(places: list[tuple[Memory, str]]) -> None:
+    """Refuse arrays that share a part of their memory, whatever their strides: rows, columns, a transposed tie."""
+    earlier: list[tuple[Memory, str]] = []  # those that reach beyond where the next begins
+    for memory, name in sorted(places, key=lambda place: (place[0].device, place[0].bounds)):
+        start = memory.bounds[0]
+        earlier = [place for place in earlier if place[0].device == memory.device and place[0].bounds[1] > start]
+        for other, first in earlier:
+            if memory.overlaps(other):
+                raise ValueError(
+                    f"model must have parameters that lie apart or are the same, got {first} and {name}, which overlap"
+                )
+        earlier.append((memory, name))

@@ -1,0 +1,83 @@
+"""The parameters that `gpuinit.initialize` finds in a model: their names, ties, and models that it refuses."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+import gpuinit as gi
+from tests.conftest import to_host
+
+NORMAL = [("*", "normal_")]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        pytest.param(np.s_[:], np.s_[::-1], id="reversed"),
+        pytest.param(np.s_[:, :3], np.s_[:, 1:], id="columns"),
+        pytest.param(np.s_[::2], np.s_[2], id="a row of every second"),
+        pytest.param(np.s_[:], np.s_[1:3, 1:3], id="within"),
+    ],
+)
+def test_strided_arrays_that_overlap_are_refused(xp, first, second):
+    buffer = xp.full((4, 4), 7.0)
+    with pytest.raises(ValueError, match="got [ab] and [ab], which overlap"):
+        gi.initialize({"a": buffer[first], "b": buffer[second]}, NORMAL, seed=0)
+    assert (to_host(buffer) == 7).all()
+
+
+def test_a_transposed_tie_is_refused(xp):
+    buffer = xp.full((4, 4), 7.0)
+    with pytest.raises(ValueError, match="got a and b, which overlap"):
+        gi.initialize({"a": buffer, "b": buffer.T}, NORMAL, seed=0)
+    assert (to_host(buffer) == 7).all()
+
+
+def test_strided_arrays_may_interleave(xp):
+    buffer = xp.full((4, 6), 7.0)
+    gi.initialize({"left": buffer[:, :2], "right": buffer[:, 3:]}, [("*", "zeros_")], seed=0)
+    assert to_host(buffer).any(axis=0).tolist() == [False, False, True, False, False, False]
+
+
+def test_a_tied_weight_counts_for_the_bias_beside_its_second_name():
+    nn = pytest.importorskip("torch.nn")
+    model = nn.ModuleDict({"embed": nn.Embedding(20, 16), "head": nn.Linear(16, 20), "again": nn.Identity()})
+    model["head"].weight = model["embed"].weight
+    model["again"] = model["head"]
+    rows = gi.initialize(model, seed=0).rows
+    assert [(row.name, row.initializer) for row in rows] == [
+        ("embed.weight", "normal_()"),
+        ("head.bias", "uniform_(a=-0.25, b=0.25)"),
+    ]
+
+
+class Named:
+    """What has `named_parameters()` and nothing else."""
+
+    def named_parameters(self):
+        return iter({"a": 3.0}.items())
+
+
+def itself():
+    model = {}
+    model["inner"] = [model]
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "message"),
+    [
+        (itself, ValueError, "model must not contain itself"),
+        (lambda: {"": np.ones(3)}, TypeError, "non-empty strings or integers as keys, got the key '' in model"),
+        (lambda: {1: np.ones(3), "1": np.ones(3)}, ValueError, "got two of the name '1'"),
+        (lambda: {"\u00e9": np.ones(3), "e\u0301": np.ones(3)}, ValueError, "got two of the name"),
+        (Named, TypeError, "got 3.0 of type float for a"),
+        (lambda: Named, TypeError, "got <class .*Named'> of type type"),
+    ],
+)
+def test_models_that_are_refused(model, error, message):
+    with pytest.raises(error, match=re.compile(message, re.DOTALL)):
+        gi.initialize(model(), NORMAL, seed=0)
