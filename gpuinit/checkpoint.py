@@ -122,7 +122,7 @@ def _choices(header: Header, rules: Any) -> list[tuple[Param, Chosen]]:
 
 def _step(param: Param, tensor: Tensor, choice: Chosen, source: BinaryIO, memory: mmap.mmap, root: Generator) -> Step:
     if isinstance(choice, Keep):
-        return Step(Filled(param, None, "keep"), [], lambda: _copy(source, memory, tensor.start, tensor.end))
+        return Step(Filled(param, None, "keep", kept=True), [], lambda: _copy(source, memory, tensor.start, tensor.end))
     array: np.ndarray = np.ndarray(tensor.shape, as_dtype(tensor.dtype).newbyteorder("<"), memory, tensor.start)
     return step(param, array, choice, root)
 

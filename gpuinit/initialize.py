@@ -90,7 +90,7 @@ def step(param: Param, array: Any, choice: Chosen, root: Generator, drawn: np.dt
     """Check all arguments of what is chosen for a parameter."""
     generator = root.spawn(param.name)
     if isinstance(choice, Keep):
-        return Step(Filled(param, array, "keep"), [])
+        return Step(Filled(param, array, "keep", kept=True), [])
     if not isinstance(choice, Call):
         name = getattr(choice, "__name__", type(choice).__name__)
         return Step(Filled(param, array, name), [], lambda: choice(array, generator, param))

@@ -24,7 +24,7 @@ from gpuinit.parameters import Param
 @dataclass
 class Filled:
     """A parameter and what was done to it: the initializer as text, what it drew from and the standard deviation that this has,
-    as far as known, and whether the values are the same everywhere to the last bit."""
+    as far as known, whether the values are the same everywhere to the last bit, and whether they are those that were there."""
 
     param: Param
     array: Any
@@ -32,10 +32,7 @@ class Filled:
     distribution: Distribution | None = None
     expected: float = math.nan
     exact: bool = True
-
-    @property
-    def kept(self) -> bool:
-        return self.initializer == "keep"
+    kept: bool = False
 
     def note(self, writes: Sequence[Write]) -> None:
         """Take down what an initializer of this library writes, all in one."""
@@ -77,16 +74,15 @@ class Report:
         The names of the parameters outside that digest: those that were kept, and those filled by `orthogonal_`, whose values
         are the same to rounding.
     seed : int
-        The seed; a report of the same rules and seed has the same digest.
+        The seed; a report of the same rules, seed and spawn key has the same digest.
+    spawn_key : list of int
+        Of the generator that was given as seed; empty unless that was a child.
     """
 
     def __init__(self, filled: list[Filled], generator: Generator) -> None:
         self._filled = filled
-        self._generator = generator
-
-    @property
-    def seed(self) -> int:
-        return self._generator.seed
+        self.seed = generator.seed
+        self.spawn_key: list[int] = generator.state["spawn_key"]
 
     @property
     def apart(self) -> list[str]:
@@ -110,18 +106,19 @@ class Report:
         return [rows[filled.param.name] for filled in self._filled], total.hexdigest()
 
     def to_json(self) -> str:
-        """The rows, seed, digest, contract version and names apart as JSON; what is not known is null."""
+        """The rows, seed, digest, contract version and names apart as JSON; what is not known, or infinite, is null."""
         import json
 
-        rows = [{key: None if value != value else value for key, value in row._asdict().items()} for row in self.rows]
+        rows = [{key: _finite_or_none(value) for key, value in row._asdict().items()} for row in self.rows]
         content = {
             "contract_version": CONTRACT_VERSION,
             "seed": self.seed,
+            "spawn_key": self.spawn_key,
             "digest": self.digest,
             "apart": self.apart,
             "parameters": rows,
         }
-        return json.dumps(content, indent=2)
+        return json.dumps(content, indent=2, allow_nan=False)
 
     def cells(self) -> list[tuple[str, ...]]:
         """The rows as text, in the columns of a table."""
@@ -186,20 +183,27 @@ def _row(filled: Filled, total: Any) -> Row:
     return Row(param.name, param.shape, param.dtype, filled.initializer, filled.expected, std, digest)
 
 
+@np.errstate(all="ignore")  # of values that are not finite, and squares that overflow
 def _measure(name: str, array: Any, hashes: list[Any]) -> float:
     """The standard deviation of an array's elements, summed in float64; what its digest is of goes into `hashes`."""
     for one in hashes:
         one.update(header(name, array))
-    total, squares = 0.0, 0.0
-    for piece in pieces(array):
+    total = squares = origin = np.float64(0)
+    for number, piece in enumerate(pieces(array)):
         for one in hashes:
             one.update(piece.view(np.uint8).data)
         values = piece.astype(np.result_type(piece.dtype, np.float64) if piece.dtype.kind != "V" else np.float64)
+        origin = values[0] if number == 0 else origin  # near the mean, so that a small deviation from a large one is not lost
+        values -= origin
         total += values.sum()
-        squares += float(np.vdot(values, values).real)
+        squares += np.vdot(values, values).real
     if not array.size:
         return math.nan
-    return math.sqrt(max(0.0, squares / array.size - abs(total / array.size) ** 2))
+    return float(np.sqrt(np.maximum(0.0, squares / array.size - abs(total / array.size) ** 2)))
+
+
+def _finite_or_none(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _number(value: float) -> str:

@@ -24,7 +24,7 @@ NORMAL = [("*", "normal_")]
 )
 def test_strided_arrays_that_overlap_are_refused(xp, first, second):
     buffer = xp.full((4, 4), 7.0)
-    with pytest.raises(ValueError, match="got [ab] and [ab], which overlap"):
+    with pytest.raises(ValueError, match=r"got [ab] and [ab], which overlap"):
         gi.initialize({"a": buffer[first], "b": buffer[second]}, NORMAL, seed=0)
     assert (to_host(buffer) == 7).all()
 

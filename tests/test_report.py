@@ -82,6 +82,7 @@ def test_json():
     assert content == {
         "contract_version": gi.CONTRACT_VERSION,
         "seed": 9,
+        "spawn_key": [],
         "digest": gi.digest({"w": np.ones((3, 2))}),
         "apart": ["kept"],
         "parameters": [
@@ -105,6 +106,41 @@ def test_json():
             },
         ],
     }
+
+
+@pytest.mark.parametrize(
+    ("initializer", "dtype", "std"),
+    [
+        ("constant_(val=nan)", "float32", None),
+        ("constant_(val=inf)", "float64", None),
+        ("normal_(std=1e5)", "float16", None),
+        ("uniform_(a=-8e307, b=8e307)", "float64", None),
+        ("constant_(val=0.1)", "float64", 0),
+        ("normal_(mean=1e8, std=0.01)", "float64", 0.01),
+        ("normal_(mean=1e6+2e6j, std=0.01)", "complex128", 0.01),
+    ],
+)
+def test_deviations_that_are_hard_to_measure(initializer, dtype, std):
+    report = report_of((100, 100), initializer, dtype=dtype)
+    row = json.loads(report.to_json(), parse_constant=pytest.fail)["parameters"][0]
+    assert row["std"] == (std if std is None else pytest.approx(std, rel=0.03))
+
+
+def test_a_callable_named_keep_is_no_keep():
+    def keep(x, generator, param):
+        gi.ones_(x)
+
+    report = report_of((3,), keep)
+    assert (report.apart, report.rows[0].digest) == ([], gi.digest({"w": np.ones(3, np.float32)}))
+
+
+def test_the_seed_is_that_of_the_time():
+    generator = gi.Generator(42).spawn("run")
+    before = generator.state["spawn_key"]
+    report = gi.initialize({"w": np.empty(3)}, [("*", "normal_")], seed=generator)
+    generator.manual_seed(7)
+    content = json.loads(report.to_json())
+    assert (report.seed, content["seed"], content["spawn_key"]) == (42, 42, before)
 
 
 def test_text_and_html():
