@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpuinit import console
-from gpuinit.arguments import as_dtype, shown
-from gpuinit.backends import FLOATS, INEXACT, Write, recorded
+from gpuinit.arguments import as_dtype, is_integer, shown
+from gpuinit.backends import EVERY, FLOATS, INEXACT, Write, recorded, target
 from gpuinit.backends.together import performed
-from gpuinit.backends.views import view_of
-from gpuinit.generator import Generator, as_generator
+from gpuinit.generator import Generator
+from gpuinit.memory import memory_of
 from gpuinit.parameters import Param, parameters
 from gpuinit.report import Filled, Report
 from gpuinit.rules.calls import Call, Chosen, Keep
@@ -41,12 +41,13 @@ def initialize(model: Any, rules: Any = None, *, seed: int | Generator, dtype: A
         name (``"Embedding"``, ``"Linear.bias"``; a subclass counts too). An initializer is a function of this library,
         `functools.partial` of one, a string (``"kaiming_normal_(mode='fan_out')"``), `rules.keep` or ``"keep"`` to leave the
         parameter as it is, what `rules.by_param` makes, or any callable, which is called with the array, the generator and the
-        `Param`.
+        `Param`, and fills the array.
     seed : int or Generator
         The parameter `name` is filled from ``Generator(seed).spawn(name)``; a generator's own position stays as it is.
     dtype : dtype, optional
         The floating dtype in which values are drawn, to be rounded once to the parameter's own; None draws in each parameter's.
-        With it, models of different dtypes get the same values but for rounding.
+        With it, models of different dtypes get the same values but for rounding. Callables are given the array itself, and draw
+        in its dtype; so do embeddings with a `padding_idx` in `rules.torch_defaults`.
     progress : bool or callable, optional
         True shows a bar on stderr, where that is a terminal and rich is installed; a callable is called with each name when its
         parameter is done.
@@ -93,7 +94,7 @@ def step(param: Param, array: Any, choice: Chosen, root: Generator, drawn: np.dt
         return Step(Filled(param, array, "keep", kept=True), [])
     if not isinstance(choice, Call):
         name = getattr(choice, "__name__", type(choice).__name__)
-        return Step(Filled(param, array, name), [], lambda: choice(array, generator, param))
+        return Step(Filled(param, array, name), [], lambda: _called(choice, array, generator, param))
     filled = Filled(param, array, str(choice))
     try:
         late, writes = _planned(array, choice, generator, drawn)
@@ -103,14 +104,30 @@ def step(param: Param, array: Any, choice: Chosen, root: Generator, drawn: np.dt
     return Step(filled, [] if late else writes, late)
 
 
+def _called(choice: Callable[..., Any], array: Any, generator: Generator, param: Param) -> None:
+    """Call what fills an array in its own way; an array that it makes instead would leave this one as it was, unnoticed."""
+    try:
+        given = choice(array, generator, param)
+        if hasattr(given, "shape") and given is not array and not _overlap(given, array):
+            raise TypeError(f"a callable must fill the array that it is given, got another one returned: {shown(given)}")
+    except Exception as error:
+        error.add_note(f"in what the rules have for {param.name}")
+        raise
+
+
+def _overlap(a: Any, b: Any) -> bool:
+    first, second = memory_of(a), memory_of(b)
+    return first is not None and second is not None and first.overlaps(second)
+
+
 def _planned(
     array: Any, call: Call, generator: Generator, drawn: np.dtype[Any] | None
 ) -> tuple[Callable[[], None] | None, list[Write]]:
     """The writes of a call; where it draws in another dtype than the array's, to memory that is there for the check alone, and
     a function that does it."""
-    view = view_of(array)
-    dtype = _drawn_in(view.array.dtype, drawn)
-    if dtype == view.array.dtype:
+    to = target(array, EVERY)
+    view, dtype = to.view, _drawn_in(to.dtype, drawn)
+    if dtype == to.dtype:
         with recorded(only_planned=True) as writes:
             call(array, generator=generator)
         return None, writes
@@ -152,7 +169,7 @@ def _perform(steps: list[Step], advance: Callable[[str], None]) -> None:
 
 def _drawn_in(dtype: np.dtype[Any], drawn: np.dtype[Any] | None) -> np.dtype[Any]:
     """The dtype in which values for an array are drawn; a complex array's parts are of the one asked for."""
-    if drawn is None or dtype.newbyteorder("=").name not in INEXACT:
+    if drawn is None or dtype.name not in INEXACT:
         return dtype
     if dtype.kind == "c":
         return np.result_type(drawn, np.complex64)
@@ -163,8 +180,8 @@ def _drawn_in(dtype: np.dtype[Any], drawn: np.dtype[Any] | None) -> np.dtype[Any
 
 def _floating(dtype: Any) -> np.dtype[Any]:
     try:
-        given = as_dtype(str(dtype).removeprefix("torch.") if type(dtype).__module__ == "torch" else dtype)
-    except TypeError:
+        given = as_dtype(str(dtype).removeprefix("torch.") if type(dtype).__module__ == "torch" else dtype).newbyteorder("=")
+    except (TypeError, ValueError):
         given = None
     if given is None or given.name not in FLOATS:
         raise TypeError(f"dtype must be one of {', '.join(sorted(FLOATS))}, got {shown(dtype)}")
@@ -173,9 +190,11 @@ def _floating(dtype: Any) -> np.dtype[Any]:
 
 def root_of(seed: Any) -> Generator:
     """The generator of which each parameter has a child."""
-    if seed is None:
-        raise TypeError("seed must be an int or a gpuinit.Generator, got None; gpuinit.Generator() draws a fresh one")
-    return as_generator(seed)
+    if isinstance(seed, Generator):
+        return seed
+    if not is_integer(seed):
+        raise TypeError(f"seed must be an int or a gpuinit.Generator, got {shown(seed)}; gpuinit.Generator() draws a fresh one")
+    return Generator(seed)
 
 
 def _bar(progress: Progress, total: int) -> AbstractContextManager[Callable[[str], None]]:

@@ -90,7 +90,9 @@ def parameters(model: Any) -> list[tuple[Param, Any]]:
 
 
 def _param(leaf: Leaf, shapes: Mapping[str, tuple[int, ...]]) -> Param:
-    return Param(leaf.name, shapes[leaf.name], str(leaf.array.dtype).removeprefix("torch."), leaf.owners, shapes)
+    dtype = leaf.array.dtype
+    name = getattr(dtype, "name", str(dtype).removeprefix("torch."))  # without NumPy's byte order
+    return Param(leaf.name, shapes[leaf.name], name, leaf.owners, shapes)
 
 
 def _leaves(node: Any, name: str, owners: tuple[Any, ...]) -> Iterator[Leaf]:

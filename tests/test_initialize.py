@@ -198,8 +198,15 @@ ERRORS = [
     ({"rules": [*RULES[:3], ("*", "normal_(std=-1)")]}, ValueError, r"scale, normal_\(std=-1\): std must not be negative"),
     ({"rules": [("*", "kaiming_normal_")]}, ValueError, r"layers\.0\.bias, kaiming_normal_\(\): .* at least 2 axes"),
     ({"seed": None}, TypeError, r"seed must be an int or a gpuinit\.Generator, got None"),
-    ({"seed": -1}, ValueError, r"negative, got"),
-    ({"seed": "1"}, TypeError, r"an int seed"),
+    ({"rules": [*RULES, ("*", "trunc_")]}, ValueError, r"rules\[4\], '\*': .* must be one of constant_, .* got 'trunc_'"),
+    ({"rules": [*RULES, ("*", gi.trunc_)]}, TypeError, r"rules\[4\], '\*': a callable must take array, generator and Param"),
+    ({"rules": [*RULES, ("*", lambda x: None)]}, TypeError, r"a callable must take array, generator and Param, got <func"),
+    ({"rules": [*RULES, ("*", np.ones(3))]}, TypeError, r"an initializer must be .* got array\(.* of type ndarray"),
+    ({"rules": [("*", rules.by_param(lambda p: 3))]}, TypeError, r"embedding\.weight, by_param: an initializer .* got 3"),
+    ({"seed": -1}, ValueError, r"seed must not be negative, got seed=-1"),
+    ({"seed": "1"}, TypeError, r"seed must be an int or a gpuinit\.Generator, got '1'"),
+    ({"seed": True}, TypeError, r"seed must be .*, got True"),
+    ({"dtype": np.ones(3)}, TypeError, r"dtype must be one of .*, got array"),
     ({"dtype": "int32"}, TypeError, r"dtype must be one of .*, got 'int32'"),
     ({"dtype": "nonsense"}, TypeError, r"dtype must be one of .*, got 'nonsense'"),
     ({"progress": 1.5}, TypeError, r"progress must be .* got 1\.5"),
@@ -231,6 +238,36 @@ def test_overlapping_parameters_are_refused():
 def test_more_precise_values_are_not_rounded_twice():
     with pytest.raises(ValueError, match=r"a, normal_\(\): dtype must be at most float32 for an array of float16"):
         gi.initialize({"a": np.empty(3, np.float16)}, [("*", "normal_")], seed=0, dtype="float64")
+
+
+def test_drawing_in_another_dtype_checks_the_array_too():
+    overlapping = np.lib.stride_tricks.as_strided(np.full(1, 7.0), (5,), (0,))
+    with pytest.raises(ValueError, match=r"a, normal_\(\): x must not overlap itself"):
+        gi.initialize({"a": overlapping}, [("*", "normal_")], seed=0, dtype="float32")
+    assert (overlapping == 7).all()
+
+
+def test_byte_order_is_of_no_influence():
+    big, native = np.empty(5, ">f4"), np.empty(5, "f4")
+    reports = [gi.initialize({"a": x}, [("*", "normal_")], seed=0, dtype=dtype) for x in (big, native) for dtype in (None, ">f4")]
+    assert (big == native).all()
+    assert [report.rows for report in reports[1:]] == [reports[0].rows] * 3
+
+
+@pytest.mark.parametrize("returned", [lambda x: x, lambda x: x[::2], lambda x: None, lambda x: "done"])
+def test_what_a_callable_may_return(returned, xp):
+    gi.initialize({"a": xp.ones(4)}, [("*", lambda x, generator, param: returned(x))], seed=0)
+
+
+def test_a_callable_that_makes_another_array_is_an_error(xp):
+    with pytest.raises(TypeError, match=r"must fill the array that it is given, got another one returned: array\(\[1") as caught:
+        gi.initialize({"a": xp.ones(4)}, [("*", lambda x, generator, param: x.copy())], seed=0)
+    assert caught.value.__notes__ == ["in what the rules have for a"]
+
+
+def test_by_param_needs_a_callable():
+    with pytest.raises(TypeError, match="function must be a callable that takes a Param, got 'normal_'"):
+        rules.by_param("normal_")
 
 
 def test_a_rule_made_by_param_may_pass_on():

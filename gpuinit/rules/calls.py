@@ -19,7 +19,7 @@ INITIALIZERS: dict[str, Callable[..., Any]] = {
     name: function
     for module in (fills, scaled, structured)
     for name, function in vars(module).items()
-    if name.endswith("_") and not name.startswith("_")
+    if name.endswith("_") and not name.startswith("_") and name != "trunc_"  # which changes the values that are there
 }
 # What a rule must leave to `initialize`.
 _GIVEN = ("generator", "shard")
@@ -71,6 +71,11 @@ def by_param(function: Callable[[Param], Any]) -> ByParam:
     ByParam
         To stand in a rule.
 
+    Raises
+    ------
+    TypeError
+        If `function` is no callable.
+
     Examples
     --------
     >>> import numpy as np, gpuinit as gi
@@ -80,6 +85,8 @@ def by_param(function: Callable[[Param], Any]) -> ByParam:
     >>> report.rows[0].initializer
     'normal_(std=0.05)'
     """
+    if not callable(function):
+        raise TypeError(f"function must be a callable that takes a Param, got {shown(function)}")
     return ByParam(function)
 
 
@@ -102,16 +109,29 @@ def initializer(given: Any) -> Initializer:
     function, keywords = given, {}
     if isinstance(given, functools.partial):
         function, keywords = given.func, given.keywords
-    if function in INITIALIZERS.values():
+    if any(function is known for known in INITIALIZERS.values()):
         if getattr(given, "args", ()):
             raise TypeError(f"an initializer must have its arguments by keyword, got {shown(given)}")
         return _call(function, keywords)
     if callable(given):
-        return given  # type: ignore[no-any-return]
+        return _checked(given)
     raise TypeError(
         f"an initializer must be one of gpuinit's functions, functools.partial of one, a string, keep or a callable; got "
         f"{shown(given)} of type {type(given).__name__}"
     )
+
+
+def _checked(given: Callable[..., Any]) -> Callable[..., Any]:
+    """A callable that can be called as `initialize` does, as far as its signature tells."""
+    try:
+        signature = inspect.signature(given)
+    except (TypeError, ValueError):  # of some functions in C
+        return given
+    try:
+        signature.bind("array", "generator", "param")
+    except TypeError as error:
+        raise TypeError(f"a callable must take array, generator and Param, got {shown(given)}: {error}") from None
+    return given
 
 
 def _call(function: Callable[..., Any], keywords: Mapping[str, Any]) -> Call:

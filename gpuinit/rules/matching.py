@@ -72,7 +72,11 @@ def _made(choice: Initializer, param: Param) -> Chosen | None:
     if not isinstance(choice, ByParam):
         return choice
     given = choice.function(param)
-    return None if given is None else _made(initializer(given), param)
+    try:
+        made = None if given is None else initializer(given)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{param.name}, by_param: {error}") from None
+    return None if made is None else _made(made, param)
 
 
 def matches(pattern: Pattern, param: Param) -> bool:
