@@ -18,7 +18,7 @@ from gpuinit.backends import INEXACT
 from gpuinit.backends.views import bfloat16
 from gpuinit.generator import Generator
 from gpuinit.initialize import Progress, Step, done, root_of, step
-from gpuinit.parameters import Param
+from gpuinit.parameters import Param, Shapes, check_names
 from gpuinit.report import Filled, Report
 from gpuinit.rules.calls import Chosen, Keep
 from gpuinit.rules.matching import chosen
@@ -104,7 +104,8 @@ def check_place(name: str, path: Path) -> None:
 
 def _choices(header: Header, rules: Any) -> list[tuple[Param, Chosen]]:
     """What is to be done to each tensor, if its dtype permits that."""
-    shapes = {tensor.name: tensor.shape for tensor in header.tensors}
+    check_names(tensor.name for tensor in header.tensors)
+    shapes = Shapes((tensor.name, tensor.shape) for tensor in header.tensors)
     params = [Param(tensor.name, tensor.shape, tensor.dtype, (), shapes) for tensor in header.tensors]
     choices = list(zip(params, chosen(rules, params), strict=True))
     for param, choice in choices:

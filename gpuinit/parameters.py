@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from gpuinit.arguments import shown
 from gpuinit.memory import Memory, memory_of
+
+
+class Shapes(dict[str, tuple[int, ...]]):
+    """The shapes of a model's parameters, by name."""
+
+    @functools.cached_property
+    def by_module(self) -> dict[str, dict[str, tuple[int, ...]]]:
+        """Those of each module, by their names there; the module's own name ends in a dot, unless it is the model."""
+        found: dict[str, dict[str, tuple[int, ...]]] = defaultdict(dict)
+        for name, shape in self.items():
+            module, dot, own = name.rpartition(".")
+            found[module + dot][own] = shape
+        return found
 
 
 @dataclass(frozen=True)
@@ -25,15 +40,15 @@ class Param:
         "float32", "bfloat16" ...
     owners : tuple of modules
         From the model itself to the module that holds the parameter; empty in a mapping.
-    shapes : mapping of str to tuple of int
-        The shapes of all parameters of the model, by name.
+    shapes : Shapes
+        A mapping of str to tuple of int: the shapes of all parameters of the model, by name.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     owners: tuple[Any, ...]
-    shapes: Mapping[str, tuple[int, ...]]
+    shapes: Shapes
 
     @property
     def own_name(self) -> str:
@@ -48,12 +63,7 @@ class Param:
     @property
     def siblings(self) -> dict[str, tuple[int, ...]]:
         """The shapes of the parameters of the same module, itself among them, by their names there."""
-        prefix = self.name.removesuffix(self.own_name)
-        return {
-            name.removeprefix(prefix): shape
-            for name, shape in self.shapes.items()
-            if name.startswith(prefix) and "." not in name.removeprefix(prefix)
-        }
+        return dict(self.shapes.by_module[self.name.removesuffix(self.own_name)])
 
 
 class Leaf(NamedTuple):
@@ -72,24 +82,33 @@ def parameters(model: Any) -> list[tuple[Param, Any]]:
     TypeError
         If `model` is neither a mapping or sequence nor has `named_parameters()`, or a key is no string or integer, or empty.
     ValueError
-        If two parameters have the same name, but for Unicode's ways to write it, or share a part of their memory; or `model`
-        contains itself.
+        If two parameters have the same name, but for Unicode's ways to write it, or share a part of their memory; if UTF-8 cannot
+        encode a name, or `model` contains itself.
     """
     try:
         leaves = list(_leaves(model, "", ()))
     except RecursionError:
         raise ValueError("model must not contain itself; give one without the cycle") from None
-    names: set[str] = set()
-    for leaf in leaves:
-        name = unicodedata.normalize("NFC", leaf.name)  # as streams take names
-        if name in names:
-            raise ValueError(f"model must have one parameter of a name, got two of the name {leaf.name!r}")
-        names.add(name)
-    shapes = {leaf.name: tuple(leaf.array.shape) for leaf in leaves}
+    check_names([leaf.name for leaf in leaves])
+    shapes = Shapes((leaf.name, tuple(leaf.array.shape)) for leaf in leaves)
     return [(_param(leaf, shapes), leaf.array) for leaf in _untied(leaves)]
 
 
-def _param(leaf: Leaf, shapes: Mapping[str, tuple[int, ...]]) -> Param:
+def check_names(names: Iterable[str]) -> None:
+    """Refuse names that have no stream, or the same one: Unicode may write a name in several ways."""
+    seen: set[str] = set()
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"model must have names that UTF-8 can encode, got {name!r}") from None
+        normal = unicodedata.normalize("NFC", name)
+        if normal in seen:
+            raise ValueError(f"model must have one parameter of a name, got two of the name {name!r}")
+        seen.add(normal)
+
+
+def _param(leaf: Leaf, shapes: Shapes) -> Param:
     dtype = leaf.array.dtype
     name = getattr(dtype, "name", str(dtype).removeprefix("torch."))  # without NumPy's byte order
     return Param(leaf.name, shapes[leaf.name], name, leaf.owners, shapes)

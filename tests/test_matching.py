@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from gpuinit.parameters import Param
+from gpuinit.parameters import Param, Shapes
 from gpuinit.rules.matching import matches
 
 
@@ -45,5 +45,5 @@ class Linear(Base): ...
 )
 def test_patterns(pattern, owner, matched):
     name = "block.0.bias"
-    param = Param(name, (3,), "float32", (object(), owner) if owner else (), {name: (3,)})
+    param = Param(name, (3,), "float32", (object(), owner) if owner else (), Shapes({name: (3,)}))
     assert matches(pattern, param) is matched

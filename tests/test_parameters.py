@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import gpuinit as gi
+from gpuinit.parameters import Param, Shapes
 from tests.conftest import to_host
 
 NORMAL = [("*", "normal_")]
@@ -67,6 +68,16 @@ def itself():
     return model
 
 
+def test_siblings_are_found_once_for_all_parameters():
+    names = [f"layers.{i}.{own}" for i in range(3) for own in ("weight", "bias")]
+    shapes = Shapes({name: (len(name),) for name in [*names, "layers.scale", "top"]})
+    params = {name: Param(name, shape, "float32", (), shapes) for name, shape in shapes.items()}
+    assert params["layers.1.bias"].siblings == {"weight": (15,), "bias": (13,)}
+    assert params["layers.scale"].siblings == {"scale": (12,)}
+    assert params["top"].siblings == {"top": (3,)}
+    assert shapes.by_module is params["top"].shapes.by_module
+
+
 @pytest.mark.parametrize(
     ("model", "error", "message"),
     [
@@ -74,6 +85,7 @@ def itself():
         (lambda: {"": np.ones(3)}, TypeError, "non-empty strings or integers as keys, got the key '' in model"),
         (lambda: {1: np.ones(3), "1": np.ones(3)}, ValueError, "got two of the name '1'"),
         (lambda: {"\u00e9": np.ones(3), "e\u0301": np.ones(3)}, ValueError, "got two of the name"),
+        (lambda: {"\udc80": np.ones(3)}, ValueError, r"names that UTF-8 can encode, got '\\udc80'"),
         (Named, TypeError, "got 3.0 of type float for a"),
         (lambda: Named, TypeError, "got <class .*Named'> of type type"),
     ],

@@ -15,12 +15,10 @@ from gpuinit.backends import Write, recorded
 from gpuinit.distributions import Distribution, Normal, Point, Uniform
 from gpuinit.fills import constant_, normal_, trunc_normal_, uniform_
 from gpuinit.generator import Generator
-from gpuinit.parameters import Param, parameters
+from gpuinit.parameters import Param, Shapes, parameters
 from gpuinit.rules.calls import Call, Chosen, Keep, by_param
 from gpuinit.rules.matching import Rule, as_read, first, matches
 from gpuinit.rules.torch_layers import torch_defaults
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 # Weights whose first axis is the one that they sum over: embeddings are products with one-hot rows.
 IN_FIRST = ("Embedding", "EmbeddingBag", "Conv1D", "_ConvTransposeNd", "*emb*", "*wte.weight", "*wpe.weight")
@@ -97,7 +95,7 @@ def mup(base_shapes: Any, rules: Any = None, *, in_first: Sequence[str | type] =
 
 def _shapes(base: Any) -> Shapes:
     if isinstance(base, Mapping) and all(isinstance(shape, tuple) and all(map(is_integer, shape)) for shape in base.values()):
-        return dict(base)
+        return Shapes(base)
     found = parameters(base)
     if not found:
         raise ValueError(f"base_shapes must have parameters, got {shown(base)}")
