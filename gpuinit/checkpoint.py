@@ -108,16 +108,22 @@ def _choices(header: Header, rules: Any) -> list[tuple[Param, Chosen]]:
     params = [Param(tensor.name, tensor.shape, tensor.dtype, (), shapes) for tensor in header.tensors]
     choices = list(zip(params, chosen(rules, params), strict=True))
     for param, choice in choices:
-        if isinstance(choice, Keep):
-            continue
-        if param.dtype not in INEXACT:
-            raise TypeError(
-                f"{param.name} is of {param.dtype} and cannot be filled by {choice}: keep it by a rule, or convert it to a "
-                "floating dtype first"
-            )
-        if param.dtype == "bfloat16":
-            bfloat16()
+        if not isinstance(choice, Keep):
+            _check_dtype(param, choice)
     return choices
+
+
+def _check_dtype(param: Param, choice: Chosen) -> None:
+    if param.dtype not in INEXACT:
+        raise TypeError(
+            f"{param.name} is of {param.dtype}, which {choice} cannot fill here: keep it by a rule, or convert it to a floating "
+            "dtype first"
+        )
+    if param.dtype == "bfloat16":
+        try:
+            bfloat16()
+        except TypeError as error:
+            raise TypeError(f"{param.name}: {error}") from error
 
 
 def _step(param: Param, tensor: Tensor, choice: Chosen, source: BinaryIO, memory: mmap.mmap, root: Generator) -> Step:
