@@ -10,6 +10,8 @@ from pathlib import Path
 
 from gpuinit import __version__, demo, info
 from gpuinit.models import MODELS
+from gpuinit.rules.calls import Call, initializer
+from gpuinit.signals import ACTIVATIONS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,11 +22,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command == "init":
         from gpuinit import init
 
-        return init.run(arguments.model, arguments.rules, arguments.seed, arguments.out, arguments.json)
+        return init.run(arguments.model, arguments.rules, arguments.seed, arguments.output, arguments.json)
     if arguments.command == "selfcheck":
         from gpuinit import selfcheck
 
         return selfcheck.run()
+    if arguments.command == "plot":
+        from gpuinit import plot_command
+
+        return plot_command.run(
+            arguments.shape, arguments.function, arguments.nonlinearity, arguments.depth, arguments.seed, arguments.output
+        )
     return info.run()
 
 
@@ -48,7 +56,6 @@ def _parser() -> argparse.ArgumentParser:
     shown.add_argument(
         "--backend", choices=demo.BACKENDS, default="auto", help="auto is cupy where it finds a device (default: %(default)s)"
     )
-    shown.add_argument("--seed", type=_seed, default=0, metavar="N", help="an integer >= 0 (default: %(default)s)")
     _add_init(
         add(
             "init",
@@ -56,6 +63,24 @@ def _parser() -> argparse.ArgumentParser:
             "init model.safetensors --rules rules.toml --seed 42 -o filled.safetensors",
         )
     )
+    picture = add(
+        "plot",
+        "draw a weight beside its density, and the signal through layers that have such weights",
+        "plot --shape 512x512 --function \"kaiming_normal_(nonlinearity='relu')\" --depth 30 -o signal.png",
+    )
+    picture.add_argument(
+        "--shape", type=_shape, default=(512, 512), metavar="OUTxIN", help="of the first weight; the next has the transpose's"
+    )
+    picture.add_argument(
+        "--function", type=_function, default="kaiming_normal_", metavar="CALL", help="the initializer (default: %(default)s)"
+    )
+    picture.add_argument(
+        "--nonlinearity", choices=sorted(ACTIVATIONS), default="relu", help="after each layer (default: %(default)s)"
+    )
+    picture.add_argument("--depth", type=_count, default=30, metavar="N", help="the number of layers (default: %(default)s)")
+    picture.add_argument("-o", "--output", default="signal.png", metavar="FILE", help="PNG, SVG or PDF (default: %(default)s)")
+    for command in (shown, picture):
+        command.add_argument("--seed", type=_seed, default=0, metavar="N", help="an integer >= 0 (default: %(default)s)")
     add("selfcheck", "check that this machine computes the values that it should", "selfcheck")
     add("info", "tell versions and devices, and what is missing", "info")
     return parser
@@ -66,7 +91,7 @@ def _add_init(init: argparse.ArgumentParser) -> None:
     init.add_argument("--rules", type=Path, metavar="RULES", required=True, help="the rules, a TOML file of tables [[rules]]")
     init.add_argument("--seed", type=_seed, metavar="N", required=True, help="an integer >= 0")
     init.add_argument(
-        "-o", "--out", type=Path, metavar="OUT", required=True, help="the file to write when all is done; may be MODEL itself"
+        "-o", "--output", type=Path, metavar="OUT", required=True, help="the file to write when all is done; may be MODEL itself"
     )
     init.add_argument("--json", type=Path, metavar="REPORT", help="a file for the report as JSON")
 
@@ -75,6 +100,30 @@ def _seed(text: str) -> int:
     if not (text.isascii() and text.isdecimal()):
         raise argparse.ArgumentTypeError(f"must be an integer >= 0, got {text!r}")
     return int(text)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"must be an integer >= 1, got {text!r}")
+    return int(text)
+
+
+def _shape(text: str) -> tuple[int, int]:
+    out, _, taken = text.partition("x")
+    try:
+        return _count(out), _count(taken)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"must be two integers >= 1, as in 512x512, got {text!r}") from None
+
+
+def _function(text: str) -> Call:
+    try:
+        call = initializer(text)
+    except (TypeError, ValueError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if not isinstance(call, Call):
+        raise argparse.ArgumentTypeError(f"must be a function of gpuinit, got {text!r}")
+    return call
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from gpuinit.arguments import as_dtype
 from gpuinit.backends import INEXACT
 from gpuinit.backends.views import bfloat16
 from gpuinit.generator import Generator
-from gpuinit.initialize import Progress, Step, done, root_of, step
+from gpuinit.initialize import Progress, Step, carried_out, checked, root_of
 from gpuinit.parameters import Param
 from gpuinit.report import Filled, Report
 from gpuinit.rules.calls import Chosen, Keep
@@ -91,7 +91,7 @@ def initialize_file(
                 for tensor, (param, choice) in zip(header.tensors, choices, strict=True)
             ]
             _copy(source, memory, 0, header.end)
-            return done(steps, root, progress)
+            return carried_out(steps, root, progress)
 
 
 def check_place(name: str, path: Path) -> None:
@@ -130,7 +130,7 @@ def _step(param: Param, tensor: Tensor, choice: Chosen, source: BinaryIO, memory
     if isinstance(choice, Keep):
         return Step(Filled(param, None, "keep"), [], lambda: _copy(source, memory, tensor.start, tensor.end))
     array: np.ndarray = np.ndarray(tensor.shape, as_dtype(tensor.dtype).newbyteorder("<"), memory, tensor.start)
-    return step(param, array, choice, root)
+    return checked(param, array, choice, root)
 
 
 def _copy(source: BinaryIO, memory: mmap.mmap, start: int, end: int) -> None:

@@ -26,7 +26,7 @@ def expected_std(write: Write) -> float:
         case "sparse", (zeros, values, *_):
             return math.sqrt(parts * (1 - zeros / shape[0])) * float(values.std)
         case "orthogonal", (gain, *_):
-            return abs(gain) / math.sqrt(max(shape[0], size // shape[0]))
+            return abs(float(gain)) / math.sqrt(max(shape[0], size // shape[0]))
         case "eye", _:
             return _of_ones(min(shape) / size)
         case "dirac", (groups, _):

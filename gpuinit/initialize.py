@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from gpuinit.parameters import Param, parameters
 from gpuinit.report import Filled, Report
 from gpuinit.rules.calls import Call, Chosen, Keep
 from gpuinit.rules.matching import chosen
+from gpuinit.rules.torch_layers import torch_defaults
 
 Progress = bool | Callable[[str], None] | None
 
@@ -73,9 +73,9 @@ def initialize(model: Any, rules: Any = None, *, seed: int | Generator, dtype: A
     root = root_of(seed)
     drawn = None if dtype is None else _floating(dtype)
     found = parameters(model)
-    choices = chosen(_torch_defaults() if rules is None else rules, [param for param, _ in found])
-    steps = [step(param, array, choice, root, drawn) for (param, array), choice in zip(found, choices, strict=True)]
-    return done(steps, root, progress)
+    choices = chosen(torch_defaults() if rules is None else rules, [param for param, _ in found])
+    steps = [checked(param, array, choice, root, drawn) for (param, array), choice in zip(found, choices, strict=True)]
+    return carried_out(steps, root, progress)
 
 
 class Step(NamedTuple):
@@ -86,7 +86,7 @@ class Step(NamedTuple):
     late: Callable[[], object] | None = None
 
 
-def step(param: Param, array: Any, choice: Chosen, root: Generator, drawn: np.dtype[Any] | None = None) -> Step:
+def checked(param: Param, array: Any, choice: Chosen, root: Generator, drawn: np.dtype[Any] | None = None) -> Step:
     """Check all arguments of what is chosen for a parameter."""
     generator = root.spawn(param.name)
     if isinstance(choice, Keep):
@@ -130,7 +130,7 @@ def _planned(
     return convert, writes
 
 
-def done(steps: list[Step], root: Generator, progress: Progress) -> Report:
+def carried_out(steps: list[Step], root: Generator, progress: Progress) -> Report:
     """Do all that was checked, with a bar or calls of `progress`."""
     with _bar(progress, len(steps)) as advance:
         _perform(steps, advance)
@@ -176,10 +176,6 @@ def root_of(seed: Any) -> Generator:
     if seed is None:
         raise TypeError("seed must be an int or a gpuinit.Generator, got None; gpuinit.Generator() draws a fresh one")
     return as_generator(seed)
-
-
-def _torch_defaults() -> Any:
-    return importlib.import_module("gpuinit.rules").torch_defaults()
 
 
 def _bar(progress: Progress, total: int) -> AbstractContextManager[Callable[[str], None]]:

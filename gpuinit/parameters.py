@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from gpuinit.arguments import shown
 from gpuinit.backends.views import view_of
 
@@ -149,6 +151,6 @@ def _memory(x: Any) -> tuple[Any, tuple[str, int, int] | None]:
     if not array.size:
         return id(x), None
     device = str(getattr(array, "device", "cpu"))
-    start = array.data.ptr if hasattr(array.data, "ptr") else array.__array_interface__["data"][0]
+    start = array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
     place = device, start, array.shape, array.strides, str(array.dtype)
     return place, (device, start, start + array.nbytes) if array.flags.c_contiguous else None

@@ -10,6 +10,7 @@ import pytest
 
 import gpuinit as gi
 from gpuinit import rules
+from gpuinit.arguments import as_dtype
 from tests.conftest import to_host
 
 SHAPES = {
@@ -152,6 +153,15 @@ def test_values_drawn_in_another_dtype(xp, dtype, drawn):
     for name in shapes:
         assert to_host(arrays[name]).tobytes() == of_drawn[name].astype(dtype).tobytes()
     assert report.rows[0].expected_std == pytest.approx((2 / 40) ** 0.5)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64", "complex64"])
+def test_a_model_of_a_dtype(dtype):
+    arrays = model(shapes={"a": (30, 40), "b": (7,)}, dtype=as_dtype(dtype))
+    report = gi.initialize(arrays, [("*", "normal_")], seed=2)
+    for row in report.rows:
+        alone = gi.normal_(np.empty(row.shape, as_dtype(dtype)), generator=gi.Generator(2).spawn(row.name))
+        assert (row.dtype, row.digest) == (dtype, gi.digest({row.name: alone}))
 
 
 def test_drawing_in_another_dtype_leaves_integers_alone():

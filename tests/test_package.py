@@ -54,7 +54,9 @@ def test_the_version_is_the_installed_one():
     assert installed == gi.__version__
 
 
-@pytest.mark.parametrize("name", [*INITIALIZERS, "Generator", "Shard", "calculate_gain", "digest", "initialize", "manual_seed", "warmup"])
+@pytest.mark.parametrize(
+    "name", [*INITIALIZERS, "Generator", "Shard", "calculate_gain", "digest", "initialize", "manual_seed", "warmup"]
+)
 def test_public_docstrings_have_an_example(name):
     assert ">>> " in getattr(gi, name).__doc__
 

@@ -8,7 +8,6 @@ import re
 import pytest
 
 from gpuinit import rules
-from gpuinit.rules import files
 
 
 def loaded(folder, text):
@@ -19,23 +18,6 @@ def loaded(folder, text):
 
 def entry(**keys):
     return "[[rules]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
-
-
-def set_named(name):
-    """A set of rules that takes arguments."""
-
-    def made(n_layer, scale=1):
-        if n_layer < 1:
-            raise ValueError(f"n_layer must be at least 1, got n_layer={n_layer}")
-        return [(f"{name}.*", f"normal_(std={scale / n_layer})")]
-
-    return made
-
-
-@pytest.fixture
-def sets(monkeypatch):
-    for name in files._SETS:
-        monkeypatch.setattr(rules, name, set_named(name), raising=False)
 
 
 @pytest.mark.parametrize(
@@ -50,13 +32,12 @@ def sets(monkeypatch):
         ),
         pytest.param(
             entry(pattern="*.bias", initializer="zeros_") + entry(set="gpt2(n_layer=4)") + entry(pattern="*", initializer="keep"),
-            [("*.bias", "zeros_"), ("gpt2.*", "normal_(std=0.25)"), ("*", "keep")],
+            [("*.bias", "zeros_"), *rules.gpt2(4), ("*", "keep")],
             id="a set between",
         ),
-        pytest.param(entry(set="vit(2, scale=3)"), [("vit.*", "normal_(std=1.5)")], id="positional"),
+        pytest.param(entry(set="gpt2(12)"), rules.gpt2(n_layer=12), id="a set's argument by position"),
     ],
 )
-@pytest.mark.usefixtures("sets")
 def test_rules(tmp_path, text, expected):
     assert loaded(tmp_path, text) == expected
 
@@ -83,17 +64,17 @@ def test_rules(tmp_path, text, expected):
         ),
         (
             entry(pattern="*", initializer="normal"),
-            "rule 1: an initializer other than keep must be one of constant_, .* got 'normal'",
+            "rule 1: an initializer must be one of constant_, .* keep, .* got 'normal'",
         ),
         (entry(pattern="*", initializer="normal_(sdt=1)"), "rule 1: an initializer must have arguments that its function takes"),
+        (entry(pattern="*", initializer="keep(std=1)"), r"rule 1: Keep\(\) takes no arguments"),
         (entry(set="gpt3(1)"), "rule 1: a set must be one of gpt2, resnet, torch_defaults, vit, got 'gpt3.1.'"),
-        (entry(set="gpt2"), "rule 1: .*missing 1 required positional argument: 'n_layer'"),
-        (entry(set="gpt2(1, 2, 3)"), r"rule 1: a set must have no argument twice and no more than \['n_layer', 'scale'\]"),
+        (entry(set="gpt2"), "rule 1: set must have arguments .* got 'gpt2': .*missing 1 required positional argument: 'n_layer'"),
+        (entry(set="gpt2(1, 2)"), r"rule 1: a set must have no argument twice and no more than \['n_layer'\]"),
         (entry(set="gpt2(n_layer=open('x'))"), r"rule 1: a set must have numbers, .* got .*open\('x'\) is none"),
         (entry(set="gpt2(0)"), "rule 1: n_layer must be at least 1, got n_layer=0"),
     ],
 )
-@pytest.mark.usefixtures("sets")
 def test_errors(tmp_path, text, message):
     with pytest.raises(ValueError, match=rf"rules\.toml,? {message}") as caught:
         loaded(tmp_path, text)

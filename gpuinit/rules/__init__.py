@@ -6,5 +6,8 @@ matches a parameter counts.
 
 from gpuinit.rules.calls import by_param, keep
 from gpuinit.rules.files import load
+from gpuinit.rules.mup import mup
+from gpuinit.rules.published import gpt2, resnet, vit
+from gpuinit.rules.torch_layers import torch_defaults
 
-__all__ = ["by_param", "keep", "load"]
+__all__ = ["by_param", "gpt2", "keep", "load", "mup", "resnet", "torch_defaults", "vit"]

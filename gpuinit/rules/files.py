@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import tomllib
+from collections.abc import Callable
 from typing import Any
 
 from gpuinit.arguments import shown
 from gpuinit.rules.calls import initializer, spelled
-
-Rule = tuple[str | re.Pattern[str], Any]
+from gpuinit.rules.matching import Rule
+from gpuinit.rules.published import gpt2, resnet, vit
+from gpuinit.rules.torch_layers import torch_defaults
 
 _FORMS = ({"pattern", "initializer"}, {"regex", "initializer"}, {"set"})
-_SETS = ("gpt2", "resnet", "torch_defaults", "vit")
+_SETS: dict[str, Callable[..., list[Rule]]] = {"gpt2": gpt2, "resnet": resnet, "torch_defaults": torch_defaults, "vit": vit}
 
 
 def load(path: str | os.PathLike[str]) -> list[Rule]:
@@ -99,7 +100,9 @@ def _regex(text: str) -> re.Pattern[str]:
 
 
 def _set(text: str) -> list[Rule]:
-    package = importlib.import_module("gpuinit.rules")  # which imports this module first
-    function, keywords = spelled(text, {name: getattr(package, name) for name in _SETS}, "a set")
-    rules: list[Rule] = function(**keywords)
+    function, keywords = spelled(text, _SETS, "a set")
+    try:
+        rules: list[Rule] = function(**keywords)
+    except TypeError as error:
+        raise TypeError(f"set must have arguments that its function takes, got {text!r}: {error}") from error
     return rules

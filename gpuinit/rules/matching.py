@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from gpuinit.arguments import shown
@@ -12,6 +12,7 @@ from gpuinit.parameters import Param
 from gpuinit.rules.calls import ByParam, Chosen, Initializer, initializer
 
 Pattern = str | re.Pattern[str] | type
+Rule = tuple[Pattern, Any]
 
 
 def chosen(rules: Any, params: Iterable[Param]) -> list[Chosen]:
@@ -22,8 +23,8 @@ def chosen(rules: Any, params: Iterable[Param]) -> list[Chosen]:
     TypeError, ValueError
         If `rules` is no sequence of pairs (pattern, initializer), or no rule matches some parameters: all are named.
     """
-    checked = [_rule(number, rule) for number, rule in enumerate(_sequence(rules))]
-    found = [(param, _first(checked, param)) for param in params]
+    read = as_read(rules)
+    found = [(param, first(read, param)) for param in params]
     if unmatched := [param for param, choice in found if choice is None]:
         listed = "\n".join(f"    {param.name} {param.shape}" for param in unmatched)
         raise ValueError(
@@ -33,10 +34,13 @@ def chosen(rules: Any, params: Iterable[Param]) -> list[Chosen]:
     return [choice for _, choice in found if choice is not None]
 
 
-def _sequence(rules: Any) -> Sequence[Any]:
-    if isinstance(rules, (list, tuple)):
-        return rules
-    raise TypeError(f"rules must be a list of pairs (pattern, initializer), got {shown(rules)} of type {type(rules).__name__}")
+def as_read(rules: Any) -> list[tuple[Pattern, Initializer]]:
+    """Rules with what their strings and partials stand for; the errors but the last are those of `chosen`."""
+    if not isinstance(rules, (list, tuple)):
+        raise TypeError(
+            f"rules must be a list of pairs (pattern, initializer), got {shown(rules)} of type {type(rules).__name__}"
+        )
+    return [_rule(number, rule) for number, rule in enumerate(rules)]
 
 
 def _rule(number: int, rule: Any) -> tuple[Pattern, Initializer]:
@@ -53,7 +57,8 @@ def _rule(number: int, rule: Any) -> tuple[Pattern, Initializer]:
         raise type(error)(f"rules[{number}], {shown(pattern)}: {error}") from None
 
 
-def _first(rules: list[tuple[Pattern, Initializer]], param: Param) -> Chosen | None:
+def first(rules: list[tuple[Pattern, Initializer]], param: Param) -> Chosen | None:
+    """The initializer of the first rule that matches; None if there is none."""
     for pattern, choice in rules:
         if matches(pattern, param):
             made = _made(choice, param)

@@ -1,0 +1,210 @@
+"""The ready-made rules on mappings of arrays: what each gives to which name, on both backends."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import gpuinit as gi
+from gpuinit import rules
+from gpuinit.models import gpt2, resnet50
+
+SMALL = {
+    "gpt2": (gpt2(n_layer=2, width=16, vocabulary=60, positions=8), rules.gpt2(2)),
+    "resnet": (resnet50(blocks=(1, 2), width=4, classes=10), rules.resnet()),
+}
+
+
+def arrays_of(shapes, xp=np):
+    return {name: xp.full(shape, 7, np.float32) for name, shape in shapes.items()}
+
+
+def initializers(shapes, of_rules):
+    return {row.name: row.initializer for row in gi.initialize(arrays_of(shapes), of_rules, seed=0).rows}
+
+
+@pytest.mark.parametrize(("shapes", "of_rules"), SMALL.values(), ids=SMALL)
+def test_one_digest_on_every_backend(shapes, of_rules, xp):
+    host = gi.initialize(arrays_of(shapes), of_rules, seed=42)
+    assert gi.initialize(arrays_of(dict(reversed(shapes.items())), xp), of_rules, seed=42).digest == host.digest
+    assert host.apart == []
+
+
+FAN_OUT = "kaiming_normal_(mode='fan_out', nonlinearity='relu')"
+NAMES = [
+    (rules.gpt2(50), "transformer.h.3.attn.c_proj.weight", (8, 8), "normal_(std=0.002)"),
+    (rules.gpt2(50), "transformer.h.3.mlp.c_fc.weight", (8, 32), "normal_(std=0.02)"),
+    (rules.gpt2(50), "h.0.crossattention.c_attn.bias", (16,), "zeros_()"),
+    (rules.gpt2(50), "h.0.ln_cross_attn.weight", (8,), "ones_()"),
+    (rules.gpt2(50), "h.0.attn.bias", (1, 1, 8, 8), "keep"),
+    (rules.gpt2(50), "h.0.attn.masked_bias", (), "keep"),
+    (rules.gpt2(50), "ln_f.weight", (8,), "ones_()"),
+    (rules.gpt2(50), "lm_head.weight", (60, 8), "normal_(std=0.02)"),
+    (rules.resnet(), "conv1.weight", (8, 3, 7, 7), FAN_OUT),
+    (rules.resnet(), "layer1.0.downsample.0.weight", (8, 8, 1, 1), FAN_OUT),
+    (rules.vit(), "pos_embed", (1, 17, 8), "trunc_normal_(std=0.02)"),
+    (rules.vit(), "cls_token", (1, 1, 8), "normal_(std=1e-06)"),
+    (rules.vit(), "patch_embed.proj.weight", (8, 3, 4, 4), "lecun_normal_()"),
+    (rules.vit(), "patch_embed.proj.bias", (8,), "zeros_()"),
+    (rules.vit(), "blocks.0.norm1.weight", (8,), "ones_()"),
+    (rules.vit(), "blocks.0.attn.q_norm.weight", (4,), "ones_()"),
+    (rules.vit(), "blocks.0.attn.qkv.weight", (24, 8), "xavier_uniform_()"),
+    (rules.vit(), "blocks.0.attn.proj.bias", (8,), "zeros_()"),
+    (rules.vit(), "blocks.0.mlp.fc1.weight", (32, 8), "xavier_uniform_()"),
+    (rules.vit(), "blocks.0.mlp.fc2.bias", (8,), "normal_(std=1e-06)"),
+    (rules.vit(), "encoder.norm.bias", (8,), "zeros_()"),
+    (rules.vit(), "head.weight", (10, 8), "zeros_()"),
+    (rules.vit(), "head_dist.bias", (10,), "zeros_()"),
+]
+
+
+@pytest.mark.parametrize(("of_rules", "name", "shape", "initializer"), NAMES)
+def test_initializer_of_a_name(of_rules, name, shape, initializer):
+    assert initializers({name: shape}, of_rules) == {name: initializer}
+
+
+def test_last_normalization_of_a_block():
+    basic = {f"layer1.0.{own}": (4,) for own in ("bn1.weight", "bn1.bias", "bn2.weight", "bn2.bias")}
+    bottleneck = resnet50(blocks=(1,), width=4)
+    for shapes, last in ((basic, "layer1.0.bn2.weight"), (bottleneck, "layer1.0.bn3.weight")):
+        with_zeros = initializers(shapes, rules.resnet(zero_init_residual=True))
+        assert with_zeros == initializers(shapes, rules.resnet()) | {last: "zeros_()"}
+
+
+def within(n):
+    return f"uniform_(a={-1 / n**0.5!r}, b={1 / n**0.5!r})"
+
+
+KAIMING = f"kaiming_uniform_(a={5**0.5!r})"
+CLASSIFIED = {
+    "fc.weight": ((5, 9), KAIMING),
+    "fc.bias": ((5,), within(9)),
+    "conv.weight": ((8, 3, 2, 2), KAIMING),
+    "conv.bias": ((8,), within(12)),
+    "upsample.weight": ((8, 4, 5), KAIMING),
+    "upsample.bias": ((4,), within(20)),
+    "pointwise.weight": ((8, 3, 1), KAIMING),
+    "norm.weight": ((5,), "ones_()"),
+    "norm.bias": ((5,), "zeros_()"),
+    "image_norm.weight": ((3, 4, 4), "ones_()"),
+    "image_norm.bias": ((3, 4, 4), "zeros_()"),
+    "bn.weight": ((5,), "ones_()"),
+    "bn.running_mean": ((5,), "zeros_()"),
+    "bn.running_var": ((5,), "ones_()"),
+    "bn.num_batches_tracked": ((), "zeros_()"),
+    "lstm.weight_ih_l0": ((16, 9), within(4)),
+    "lstm.weight_hh_l0": ((16, 4), within(4)),
+    "lstm.bias_ih_l0": ((16,), within(4)),
+    "lstm.weight_hh_l1_reverse": ((36, 4), within(9)),
+    "lstm.weight_hr_l1_reverse": ((4, 9), within(9)),
+    "cell.weight_hh": ((16, 16), within(16)),
+    "cell.bias_hh": ((16,), within(16)),
+    "attn.in_proj_weight": ((24, 8), "xavier_uniform_()"),
+    "attn.in_proj_bias": ((24,), "zeros_()"),
+    "attn.out_proj.weight": ((8, 8), KAIMING),
+    "attn.out_proj.bias": ((8,), "zeros_()"),
+    "attn.bias_k": ((1, 1, 8), "xavier_normal_()"),
+    "other.k_proj_weight": ((8, 5), "xavier_uniform_()"),
+    "other.out_proj.weight": ((8, 8), KAIMING),
+    "other.out_proj.bias": ((8,), within(8)),
+    "empty.weight": ((3, 0), KAIMING),
+    "empty.bias": ((3,), "uniform_(a=-0.0, b=0.0)"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element arrays")
+def test_names_and_shapes_that_torch_defaults_knows():
+    found = initializers({name: shape for name, (shape, _) in CLASSIFIED.items()}, rules.torch_defaults())
+    assert found == {name: initializer for name, (_, initializer) in CLASSIFIED.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "beside"),
+    [
+        ("weight", (9, 5), {}),  # of Embedding, or of Linear without a bias
+        ("c_attn.weight", (9, 5), {"c_attn.bias": (5,)}),
+        ("norm.weight", (5,), {}),  # of RMSNorm or PReLU
+        ("bias", (5,), {"bn.weight": (5,), "bn.bias": (5,)}),
+        ("token", (1, 1, 5), {"weight": (5,), "bias": (5,)}),
+        ("lstm.weight_ih_l0", (9, 5), {}),
+    ],
+)
+def test_names_that_torch_defaults_cannot_classify(name, shape, beside):
+    with pytest.raises(ValueError, match=rf"(?s)without a rule.*\n    {name} "):
+        gi.initialize(arrays_of({**beside, name: shape}), rules.torch_defaults(), seed=0)
+
+
+WIDTHS = ["embed.weight", "body.0.weight", "body.0.bias", "norm.weight", "head.weight", "pos_embed"]
+
+
+def mlp(width):
+    shapes = [(50, width), (3 * width, width), (3 * width,), (width,), (10, width), (1, 6, width)]
+    return dict(zip(WIDTHS, shapes, strict=True))
+
+
+MUP_RULES = {
+    "fixed": ("normal_(std=0.1)", 0.1),
+    "uniform": ("uniform_(a=-0.3, b=0.3)", 0.3 / 3**0.5),
+    "by fans": ("kaiming_uniform_(nonlinearity='linear')", None),
+    "cut": ("lecun_normal_", None),
+    "cut on a side": ("trunc_normal_(mean=0.2, std=0.1, a=0.25, b=inf)", None),
+}
+
+
+@pytest.mark.parametrize(("initializer", "std"), MUP_RULES.values(), ids=MUP_RULES)
+def test_mup_scales_by_the_width(initializer, std):
+    of_base = [("norm.weight", "ones_"), ("*.bias", "normal_(std=0.5)"), ("*", initializer)]
+    base = {row.name: row.expected_std for row in gi.initialize(arrays_of(mlp(16)), of_base, seed=0).rows}
+    wide = {row.name: row.expected_std for row in gi.initialize(arrays_of(mlp(64)), rules.mup(mlp(16), of_base), seed=0).rows}
+    factors = {name: wide[name] / base[name] for name in WIDTHS if base[name]}
+    expected = dict(zip(WIDTHS, [1, 0.5, 1, None, 0.25, 1], strict=True))
+    assert factors == pytest.approx({name: expected[name] for name in factors})
+    assert wide["norm.weight"] == base["norm.weight"] == 0
+    assert std is None or wide["embed.weight"] == pytest.approx(std)
+
+
+@pytest.mark.parametrize(("shapes", "of_rules"), SMALL.values(), ids=SMALL)
+def test_mup_of_the_base_is_what_the_rules_give(shapes, of_rules):
+    there = gi.initialize(arrays_of(shapes), rules.mup(shapes, of_rules), seed=42)
+    assert there.digest == gi.initialize(arrays_of(shapes), of_rules, seed=42).digest
+
+
+def test_mup_takes_the_base_as_a_model_and_torch_defaults():
+    wide, base = ({"fc.weight": (20 * n, 10 * n), "fc.bias": (20 * n,)} for n in (4, 1))
+    rows = gi.initialize(arrays_of(wide), rules.mup(arrays_of(base)), seed=0).rows
+    assert [row.expected_std for row in rows] == pytest.approx([(1 / 3 / 40) ** 0.5, (1 / 3 / 10) ** 0.5])
+
+
+def test_mup_with_axes_in_first():
+    base, wide = {"readout": (16, 10), "hidden": (16, 16)}, {"readout": (64, 10), "hidden": (64, 64)}
+    normal = [("*", "normal_")]
+    assert [row.expected_std for row in gi.initialize(arrays_of(wide), rules.mup(base, normal), seed=0).rows] == [1, 0.5]
+    in_first = rules.mup(base, normal, in_first=["readout"])
+    assert [row.expected_std for row in gi.initialize(arrays_of(wide), in_first, seed=0).rows] == [0.25, 0.5]
+
+
+ERRORS = [
+    (lambda: rules.gpt2(0), ValueError, r"n_layer must be at least 1, got n_layer=0"),
+    (lambda: rules.gpt2("12"), TypeError, r"n_layer must be an int, got '12'"),
+    (lambda: rules.mup(3), TypeError, r"must be a mapping .*got 3"),
+    (lambda: rules.mup({}, "*"), TypeError, r"rules must be a list of pairs"),
+    (lambda: rules.mup([]), ValueError, r"base_shapes must have parameters, got \[\]"),
+    (lambda: rules.mup({"head.weight": (10, 16)}), ValueError, r"lacks embed\.weight, body\.0\.weight, .*pos_embed$"),
+    (lambda: rules.mup(mlp(16) | {"pos_embed": (6, 16)}), ValueError, r"base_shapes\['pos_embed'\] must have 3 axes.*\(6, 16\)"),
+    (lambda: rules.mup(mlp(16), [("*ht", "eye_"), ("*", "zeros_")]), ValueError, r"constant for body\.0\.weight.*got .*eye_"),
+    (lambda: rules.mup(mlp(16), [("*", lambda x, g, p: None)]), ValueError, r"for body\.0\.weight, whose standard deviation"),
+    (
+        lambda: rules.mup(mlp(16), [("*", "kaiming_normal_")]),
+        ValueError,
+        r"body\.0\.bias of the base, kaiming_normal_\(\): .*2 axes",
+    ),
+    (lambda: rules.mup(mlp(16), [("*.weight", "normal_")]), ValueError, r"2 without a rule.*body\.0\.bias"),
+]
+
+
+@pytest.mark.parametrize(("make", "error", "message"), ERRORS)
+def test_errors(make, error, message):
+    arrays = arrays_of(mlp(64))
+    with pytest.raises(error, match=f"(?s){message}"):
+        gi.initialize(arrays, make(), seed=0)
+    assert all((array == 7).all() for array in arrays.values())
