@@ -14,20 +14,22 @@ from peers import MissingError, Peer, Runner, empty
 
 
 class Effort(NamedTuple):
-    """How long to measure: each sample lasts `sample` seconds or more, the rounds together about `total`."""
+    """How long to measure: each sample lasts `sample` seconds or more, after `warm` seconds of untimed turns of the same
+    contestant; the rounds together about `total`."""
 
     sample: float
     total: float
     least_rounds: int
     most_rounds: int = 101
-    # Idle threads of OpenMP and OpenBLAS spin for some milliseconds after their work, on CPUs that the next contestant needs.
-    pause: float = 0.005
+    # Idle threads of OpenMP and OpenBLAS spin for some 6 ms after their work, on CPUs that the next contestant needs; and a CPU
+    # that slept is slow at first, which a pause instead of warm-up turns would add to each sample.
+    warm: float = 0.03
     # Contestants whose turn takes longer than this take one only, beside the untimed first.
     slow: float = math.inf
 
 
-QUICK = Effort(sample=0, total=0, least_rounds=1, pause=0)
-SWEEP = Effort(sample=0.002, total=0.2, least_rounds=3, slow=0.3)
+QUICK = Effort(sample=0, total=0, least_rounds=1, warm=0)
+SWEEP = Effort(sample=0.002, total=0.2, least_rounds=3, warm=0.01, slow=0.3)
 BARS = Effort(sample=0.005, total=4, least_rounds=5)
 
 
@@ -127,9 +129,13 @@ def _rounds(contestants: Mapping[str, Contestant], effort: Effort) -> dict[str, 
         if done >= effort.least_rounds and time.perf_counter() > deadline:
             break
         for name in order:
-            time.sleep(effort.pause)
-            if effort.sample and times[name] > 1:
-                contestants[name].turn()  # untimed: brings its code and data back to the caches
+            _warm_up(contestants[name], effort.warm)
             seconds[name].append(contestants[name].turn(times[name]))
         order = order[1:] + order[:1]  # nobody always comes after the same other one
     return seconds
+
+
+def _warm_up(contestant: Contestant, seconds: float) -> None:
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        contestant.turn()

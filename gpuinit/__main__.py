@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command == "init":
         from gpuinit import init
 
-        return init.run(arguments.model, arguments.rules, arguments.seed, arguments.out, arguments.json)
+        return init.run(arguments.model, arguments.rules, arguments.seed, arguments.output, arguments.json)
     if arguments.command == "selfcheck":
         from gpuinit import selfcheck
 
@@ -56,6 +56,13 @@ def _parser() -> argparse.ArgumentParser:
     shown.add_argument(
         "--backend", choices=demo.BACKENDS, default="auto", help="auto is cupy where it finds a device (default: %(default)s)"
     )
+    _add_init(
+        add(
+            "init",
+            "fill a safetensors file's tensors by rules, and show them and the digest",
+            "init model.safetensors --rules rules.toml --seed 42 -o filled.safetensors",
+        )
+    )
     picture = add(
         "plot",
         "draw a weight beside its density, and the signal through layers that have such weights",
@@ -74,13 +81,6 @@ def _parser() -> argparse.ArgumentParser:
     picture.add_argument("-o", "--output", default="signal.png", metavar="FILE", help="PNG, SVG or PDF (default: %(default)s)")
     for command in (shown, picture):
         command.add_argument("--seed", type=_seed, default=0, metavar="N", help="an integer >= 0 (default: %(default)s)")
-    _add_init(
-        add(
-            "init",
-            "fill a safetensors file's tensors by rules, and show them and the digest",
-            "init model.safetensors --rules rules.toml --seed 42 -o filled.safetensors",
-        )
-    )
     add("selfcheck", "check that this machine computes the values that it should", "selfcheck")
     add("info", "tell versions and devices, and what is missing", "info")
     return parser
@@ -91,7 +91,7 @@ def _add_init(init: argparse.ArgumentParser) -> None:
     init.add_argument("--rules", type=Path, metavar="RULES", required=True, help="the rules, a TOML file of tables [[rules]]")
     init.add_argument("--seed", type=_seed, metavar="N", required=True, help="an integer >= 0")
     init.add_argument(
-        "-o", "--out", type=Path, metavar="OUT", required=True, help="the file to write when all is done; may be MODEL itself"
+        "-o", "--output", type=Path, metavar="OUT", required=True, help="the file to write when all is done; may be MODEL itself"
     )
     init.add_argument("--json", type=Path, metavar="REPORT", help="a file for the report as JSON")
 

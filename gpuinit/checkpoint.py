@@ -17,7 +17,7 @@ from gpuinit.arguments import as_dtype
 from gpuinit.backends import INEXACT
 from gpuinit.backends.views import bfloat16
 from gpuinit.generator import Generator
-from gpuinit.initialize import Progress, Step, done, root_of, step
+from gpuinit.initialize import Progress, Step, carried_out, checked, root_of
 from gpuinit.parameters import Param, Shapes, check_names
 from gpuinit.report import Filled, Report
 from gpuinit.rules.calls import Chosen, Keep
@@ -91,7 +91,7 @@ def initialize_file(
                 for tensor, (param, choice) in zip(header.tensors, choices, strict=True)
             ]
             _copy(source, memory, 0, header.end)
-            return done(steps, root, progress)
+            return carried_out(steps, root, progress)
 
 
 def check_place(name: str, path: Path) -> None:
@@ -109,23 +109,29 @@ def _choices(header: Header, rules: Any) -> list[tuple[Param, Chosen]]:
     params = [Param(tensor.name, tensor.shape, tensor.dtype, (), shapes) for tensor in header.tensors]
     choices = list(zip(params, chosen(rules, params), strict=True))
     for param, choice in choices:
-        if isinstance(choice, Keep):
-            continue
-        if param.dtype not in INEXACT:
-            raise TypeError(
-                f"{param.name} is of {param.dtype} and cannot be filled by {choice}: keep it by a rule, or convert it to a "
-                "floating dtype first"
-            )
-        if param.dtype == "bfloat16":
-            bfloat16()
+        if not isinstance(choice, Keep):
+            _check_dtype(param, choice)
     return choices
+
+
+def _check_dtype(param: Param, choice: Chosen) -> None:
+    if param.dtype not in INEXACT:
+        raise TypeError(
+            f"{param.name} is of {param.dtype}, which {choice} cannot fill here: keep it by a rule, or convert it to a floating "
+            "dtype first"
+        )
+    if param.dtype == "bfloat16":
+        try:
+            bfloat16()
+        except TypeError as error:
+            raise TypeError(f"{param.name}: {error}") from error
 
 
 def _step(param: Param, tensor: Tensor, choice: Chosen, source: BinaryIO, memory: mmap.mmap, root: Generator) -> Step:
     if isinstance(choice, Keep):
         return Step(Filled(param, None, "keep", kept=True), [], lambda: _copy(source, memory, tensor.start, tensor.end))
     array: np.ndarray = np.ndarray(tensor.shape, as_dtype(tensor.dtype).newbyteorder("<"), memory, tensor.start)
-    return step(param, array, choice, root)
+    return checked(param, array, choice, root)
 
 
 def _copy(source: BinaryIO, memory: mmap.mmap, start: int, end: int) -> None:

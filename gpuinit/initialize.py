@@ -75,8 +75,8 @@ def initialize(model: Any, rules: Any = None, *, seed: int | Generator, dtype: A
     drawn = None if dtype is None else _floating(dtype)
     found = parameters(model)
     choices = chosen(torch_defaults() if rules is None else rules, [param for param, _ in found])
-    steps = [step(param, array, choice, root, drawn) for (param, array), choice in zip(found, choices, strict=True)]
-    return done(steps, root, progress)
+    steps = [checked(param, array, choice, root, drawn) for (param, array), choice in zip(found, choices, strict=True)]
+    return carried_out(steps, root, progress)
 
 
 class Step(NamedTuple):
@@ -87,7 +87,7 @@ class Step(NamedTuple):
     late: Callable[[], object] | None = None
 
 
-def step(param: Param, array: Any, choice: Chosen, root: Generator, drawn: np.dtype[Any] | None = None) -> Step:
+def checked(param: Param, array: Any, choice: Chosen, root: Generator, drawn: np.dtype[Any] | None = None) -> Step:
     """Check all arguments of what is chosen for a parameter."""
     generator = root.spawn(param.name)
     if isinstance(choice, Keep):
@@ -147,7 +147,7 @@ def _planned(
     return convert, writes
 
 
-def done(steps: list[Step], root: Generator, progress: Progress) -> Report:
+def carried_out(steps: list[Step], root: Generator, progress: Progress) -> Report:
     """Do all that was checked, with a bar or calls of `progress`."""
     with _bar(progress, len(steps)) as advance:
         _perform(steps, advance)

@@ -102,7 +102,8 @@ def _tensor(name: str, entry: Any, data: int) -> Tensor:
             raise ValueError(f"{name} must have dtype, shape and data_offsets, of integers >= 0, got {shown(entry)}")
     if bits is not None and math.prod(shape) * bits != (last - first) * 8:
         raise ValueError(f"{name}, {kind} of shape {shape}, must have {math.prod(shape) * bits // 8} bytes, got {last - first}")
-    return Tensor(name, dtype or kind, tuple(shape), data + first, data + last)
+    # In capitals an unknown one is never NumPy's, whatever the file says.
+    return Tensor(name, dtype or kind.upper(), tuple(shape), data + first, data + last)
 
 
 def _check_places(tensors: list[Tensor], start: int, size: int) -> None:

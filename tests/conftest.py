@@ -36,6 +36,13 @@ def cudasim(cupy):
     return pytest.importorskip("cudasim")
 
 
+@pytest.fixture
+def paths(tmp_path):
+    """A safetensors file to read and one to write, in a folder of its own, where nothing else must be left."""
+    (tmp_path / "out").mkdir()
+    return tmp_path / "model.safetensors", tmp_path / "out" / "filled.safetensors"
+
+
 def to_host(array) -> np.ndarray:
     """The elements of a NumPy or CuPy array, in a NumPy array."""
     return array.get() if hasattr(array, "get") else np.asarray(array)

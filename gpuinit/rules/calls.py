@@ -148,7 +148,8 @@ def _call(function: Callable[..., Any], keywords: Mapping[str, Any]) -> Call:
 
 def _parsed(text: str) -> Initializer:
     """The call that a string spells."""
-    return keep if text == "keep" else _call(*spelled(text, INITIALIZERS, "an initializer other than keep", given=1))
+    function, keywords = spelled(text, {**INITIALIZERS, "keep": Keep}, "an initializer", given=1)
+    return Keep(**keywords) if function is Keep else _call(function, keywords)
 
 
 def spelled(

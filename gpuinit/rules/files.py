@@ -102,5 +102,8 @@ def _regex(text: str) -> re.Pattern[str]:
 
 def _set(text: str) -> list[Rule]:
     function, keywords = spelled(text, _SETS, "a set")
-    rules: list[Rule] = function(**keywords)
+    try:
+        rules: list[Rule] = function(**keywords)
+    except TypeError as error:
+        raise TypeError(f"set must have arguments that its function takes, got {text!r}: {error}") from error
     return rules

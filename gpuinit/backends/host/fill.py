@@ -24,6 +24,8 @@ from gpuinit.threads import for_each
 PIECE_BYTES = 2**19
 # Elements a piece of what passes over memory once, so that no cache matters.
 LONG_PIECE = 2**20
+# Of constants, which take the least time for each element.
+CONSTANT_PIECE = 2**21
 # Elements a piece of regions whose elements are not consecutive: up to a Philox block is computed for each.
 REGION_PIECE = 2**15
 # Elements that are copied over the rest of a piece.
@@ -124,17 +126,19 @@ def constant(x: np.ndarray, value: Any) -> None:
 
     def write_pieces(taken: Iterable[Piece]) -> None:
         for _, part in taken:
-            if part.flags.c_contiguous:
-                _repeat(part.reshape(-1), value)
-            else:
-                part[...] = value
+            repeat(part, value)
 
-    for_each(write_pieces, pieces(x, LONG_PIECE), most=-(-x.size // LONG_PIECE))
+    for_each(write_pieces, pieces(x, CONSTANT_PIECE), most=-(-x.size // CONSTANT_PIECE))
 
 
-def _repeat(x: np.ndarray, value: np.ndarray) -> None:
-    """Write `value` over contiguous, flat `x` by the C library's memset and memcpy, faster than a loop over elements."""
-    if x.size > ROW and len(set(value.tobytes())) == 1:
+def repeat(x: np.ndarray, value: np.ndarray) -> None:
+    """Write a 0-d array's value to each element on this thread; to contiguous memory by the C library's memset and memcpy, which
+    are faster than a loop over elements."""
+    if x.size <= ROW or not x.flags.c_contiguous:
+        x[...] = value
+        return
+    x = x.reshape(-1)
+    if len(set(value.tobytes())) == 1:
         x.view(np.uint8).fill(value.tobytes()[0])
         return
     row = x[:ROW]

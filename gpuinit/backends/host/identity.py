@@ -1,19 +1,31 @@
-"""eye_ and dirac_ on the CPU: zeros, then the ones, found by their indices in the whole array."""
+"""eye_ and dirac_ on the CPU: zeros and ones, found by their indices in the whole array."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
-from gpuinit.backends.host.fill import constant
+from gpuinit.backends.host.fill import CONSTANT_PIECE, constant, repeat
 from gpuinit.shards import Shard
+from gpuinit.threads import for_each
 
 
 def eye(x: np.ndarray, shard: Shard | None = None) -> None:
     """Ones on the diagonal, zeros elsewhere."""
     row, column = shard.start if shard else (0, 0)
-    constant(x, 0)
-    diagonal = np.arange(max(row, column), min(row + x.shape[0], column + x.shape[1]))
-    x[diagonal - row, diagonal - column] = 1
+    zero = np.zeros((), x.dtype)
+    rows = max(1, CONSTANT_PIECE // x.shape[1])
+
+    def write_rows(taken: Iterable[int]) -> None:
+        for first in taken:
+            part = x[first : first + rows]
+            repeat(part, zero)
+            diagonal = part.diagonal(row + first - column)
+            diagonal.flags.writeable = True  # NumPy gives a view of `part`, but one to read
+            diagonal[...] = 1
+
+    for_each(write_rows, range(0, len(x), rows), most=-(-len(x) // rows))
 
 
 def dirac(x: np.ndarray, groups: int, shard: Shard | None = None) -> None:
