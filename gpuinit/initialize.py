@@ -13,7 +13,7 @@ from gpuinit.arguments import as_dtype, is_integer, shown
 from gpuinit.backends import EVERY, FLOATS, INEXACT, Write, recorded, target
 from gpuinit.backends.together import performed
 from gpuinit.generator import Generator
-from gpuinit.memory import memory_of
+from gpuinit.memory import overlap
 from gpuinit.parameters import Param, parameters
 from gpuinit.report import Filled, Report
 from gpuinit.rules.calls import Call, Chosen, Keep
@@ -108,16 +108,11 @@ def _called(choice: Callable[..., Any], array: Any, generator: Generator, param:
     """Call what fills an array in its own way; an array that it makes instead would leave this one as it was, unnoticed."""
     try:
         given = choice(array, generator, param)
-        if hasattr(given, "shape") and given is not array and not _overlap(given, array):
+        if hasattr(given, "shape") and given is not array and not overlap(given, array):
             raise TypeError(f"a callable must fill the array that it is given, got another one returned: {shown(given)}")
     except Exception as error:
         error.add_note(f"in what the rules have for {param.name}")
         raise
-
-
-def _overlap(a: Any, b: Any) -> bool:
-    first, second = memory_of(a), memory_of(b)
-    return first is not None and second is not None and first.overlaps(second)
 
 
 def _planned(

@@ -33,13 +33,13 @@ class Memory(NamedTuple):
         }
         return np.asarray(SimpleNamespace(__array_interface__=interface))
 
-    @property
-    def bounds(self) -> tuple[int, int]:
-        """The first byte, and the one after the last."""
-        return byte_bounds(self.layout)
 
-    def overlaps(self, other: Memory) -> bool:
-        return self.device == other.device and np.shares_memory(self.layout, other.layout)
+def overlap(a: Any, b: Any) -> bool:
+    """Whether two arrays that can be filled share memory."""
+    first, second = memory_of(a), memory_of(b)
+    if first is None or second is None or first.device != second.device:
+        return False
+    return np.shares_memory(first.layout, second.layout)
 
 
 def memory_of(x: Any) -> Memory | None:
@@ -52,3 +52,28 @@ def memory_of(x: Any) -> Memory | None:
         return None
     start = array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
     return Memory(str(getattr(array, "device", "cpu")), start, array.shape, array.strides, str(array.dtype), array.itemsize)
+
+
+class _Place(NamedTuple):
+    """The bytes from an array's first to its last, what of them it takes, and its name."""
+
+    device: str
+    start: int
+    end: int
+    layout: np.ndarray
+    name: str
+
+
+def check_apart(memories: list[tuple[Memory, str]]) -> None:
+    """Refuse arrays that share a part of their memory, whatever their strides: rows, columns, a transposed tie."""
+    layouts = [(memory.device, memory.layout, name) for memory, name in memories]
+    places = [_Place(device, *byte_bounds(layout), layout, name) for device, layout, name in layouts]
+    earlier: list[_Place] = []  # those that reach beyond where the next begins
+    for place in sorted(places, key=lambda place: place[:3]):
+        earlier = [other for other in earlier if other.device == place.device and other.end > place.start]
+        for other in earlier:
+            if np.shares_memory(other.layout, place.layout):
+                raise ValueError(
+                    f"model must have parameters that lie apart or are the same, got {other.name} and {place.name}, which overlap"
+                )
+        earlier.append(place)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from gpuinit.arguments import shown
-from gpuinit.memory import Memory, memory_of
+from gpuinit.memory import Memory, check_apart, memory_of
 
 
 class Shapes(dict[str, tuple[int, ...]]):
@@ -154,19 +154,5 @@ def _untied(leaves: list[Leaf]) -> list[Leaf]:
     kept: dict[Any, Leaf] = {}
     for leaf in leaves:
         kept.setdefault(memory_of(leaf.array) or id(leaf.array), leaf)
-    _check_apart([(memory, leaf.name) for memory, leaf in kept.items() if isinstance(memory, Memory)])
+    check_apart([(memory, leaf.name) for memory, leaf in kept.items() if isinstance(memory, Memory)])
     return list(kept.values())
-
-
-def _check_apart(places: list[tuple[Memory, str]]) -> None:
-    """Refuse arrays that share a part of their memory, whatever their strides: rows, columns, a transposed tie."""
-    earlier: list[tuple[Memory, str]] = []  # those that reach beyond where the next begins
-    for memory, name in sorted(places, key=lambda place: (place[0].device, place[0].bounds)):
-        start = memory.bounds[0]
-        earlier = [place for place in earlier if place[0].device == memory.device and place[0].bounds[1] > start]
-        for other, first in earlier:
-            if memory.overlaps(other):
-                raise ValueError(
-                    f"model must have parameters that lie apart or are the same, got {first} and {name}, which overlap"
-                )
-        earlier.append((memory, name))

@@ -39,6 +39,14 @@ def test_filled_and_kept(paths, content, padding):
     assert left(out) == [out.name]
 
 
+@pytest.mark.parametrize(
+    ("names", "message"), [(("\u00e9", "e\u0301"), "got two of the name"), (("\udc80",), "UTF-8 can encode")]
+)
+def test_names_are_checked_as_those_of_a_model(paths, names, message):
+    write(paths[0], described(dict.fromkeys(names, ("F32", (2,)))))
+    fails(paths, ValueError, f"model.safetensors: model must have .*{message}", [("*", "normal_")])
+
+
 def test_the_package_reads_and_writes_the_same(paths):
     """Both ways through safetensors' own code."""
     library = pytest.importorskip("safetensors")
