@@ -9,9 +9,9 @@ from gpuinit.distributions import Normal, working
 from gpuinit.generator import Stream
 from gpuinit.shards import Shard
 
-BLOCK = 64
-# Rows or columns that a block is multiplied to at a time: what matmul returns is then small, and its memory used again.
-STRIP = 512
+BLOCK = 96
+# Elements of the product that are changed at a time: what matmul returns for them then stays in the cache.
+STRIP = 2**19
 
 
 def orthogonal(x: np.ndarray, gain: float, stream: Stream, shard: Shard | None = None) -> None:
@@ -73,13 +73,14 @@ def multiply_out(vectors: np.ndarray, factors: np.ndarray, q: np.ndarray) -> Non
     for first in range((count - 1) // BLOCK * BLOCK, -1, -BLOCK):
         block = vectors[first : first + BLOCK, first:]
         middle = triangular(block, factors[first : first + BLOCK])
-        for start in range(first, count, STRIP):
-            if wide:
-                part = q[start : start + STRIP, first:]
-                part -= part @ block.conj().T @ middle.T @ block
-            else:
-                part = q[first:, start : start + STRIP]
-                part -= block.T @ (middle @ (block.conj() @ part))
+        corner = q[first:, first:]
+        if wide:
+            left, right = corner @ block.conj().T @ middle.T, block
+        else:
+            left, right = block.T, middle @ (block.conj() @ corner)
+        rows = max(1, STRIP // corner.shape[1])
+        for start in range(0, len(corner), rows):
+            corner[start : start + rows] -= left[start : start + rows] @ right
 
 
 def triangular(block: np.ndarray, factors: np.ndarray) -> np.ndarray:
