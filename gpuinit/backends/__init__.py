@@ -43,7 +43,7 @@ class Target(NamedTuple):
 
     @property
     def size(self) -> int:
-        return math.prod(self.shape)
+        return math.prod(self.shard.global_shape) if self.shard else int(self.view.array.size)
 
     def write(self, primitive: str, *arguments: Any) -> None:
         """Call a primitive of the array's backend on it; within `recorded`, as that says."""

@@ -86,13 +86,14 @@ def _unit_uniform(x: np.ndarray, stream: Stream) -> None:
     for_each(fill_pieces, pieces(x, LONG_PIECE), most=-(-x.size // LONG_PIECE))
 
 
-def pieces(x: np.ndarray, most: int, start: int = 0) -> Iterator[Piece]:
+def pieces(x: np.ndarray, most: int, start: int = 0) -> Iterable[Piece]:
     """Cut `x` into views of at most `most` elements that are consecutive in C order, each with its first element's number."""
     if x.flags.c_contiguous:
         x = x.reshape(-1)
-    if x.ndim == 0 or x.size <= most:
-        yield start, x
-        return
+    return [(start, x)] if x.size <= most else _cut(x, most, start)
+
+
+def _cut(x: np.ndarray, most: int, start: int) -> Iterator[Piece]:
     inner = math.prod(x.shape[1:])
     rows = most // inner
     if rows == 0:

@@ -11,7 +11,7 @@ import numpy as np
 
 from gpuinit.backends.host.fill import fill
 from gpuinit.backends.host.scratch import Workspace, workspace
-from gpuinit.backends.host.words import RAW, WORDS, seek
+from gpuinit.backends.host.words import RAW, WORDS
 from gpuinit.distributions import Distribution
 from gpuinit.generator import Stream
 from gpuinit.permutation import COLUMN_KEYS, ROUNDS, domain_bits, fold
@@ -126,7 +126,7 @@ def _unrank(places: np.ndarray, multipliers: np.ndarray, addends: np.ndarray, bi
 
 def _keys(space: Workspace, column: int, count: int, rows: int, stream: Stream) -> tuple[np.ndarray, np.ndarray]:
     """Multipliers and addends of the rounds of `count` columns, each (ROUNDS, columns)."""
-    seek(space.philox, stream.key, (column, stream.block, COLUMN_KEYS, 0))
+    space.seek(stream.key, (column, stream.block, COLUMN_KEYS, 0))
     raw = space.philox.random_raw(4 * count)
     keys = raw.astype(RAW, copy=False).view(WORDS[32]).reshape(count, ROUNDS).T
     return keys | np.uint32(1), keys >> np.uint32(32 - domain_bits(rows))

@@ -2,7 +2,8 @@
 
 Each transform is called as `transform(workspace, words, out)`: it overwrites both, `out` in the working precision.
 
-Between two ufuncs a thread holds the interpreter's lock, and all others may wait for it: what can be computed beforehand is.
+Between two ufuncs a thread holds the interpreter's lock, and all others may wait for it: what can be computed beforehand is;
+and ufuncs are given 0-d arrays, since they would make one of each scalar.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ def uniform(distribution: Uniform) -> Transform:
     """u * scale + low on the upper 24 or 53 bits of each word."""
     real = distribution.scale.dtype
     precision = _PRECISION[real]
-    unused = _UNSIGNED[real](8 * real.itemsize - precision)
+    unused = np.array(8 * real.itemsize - precision, _UNSIGNED[real])
     signed = _SIGNED[np.dtype(_UNSIGNED[real])]
     stretch = _stretching(distribution, real.type(2.0**-precision))
 
     def transform(space: Workspace, words: np.ndarray, out: np.ndarray) -> None:
         np.right_shift(words, unused, words)
-        out[:] = words.view(signed)
+        out[...] = words.view(signed)
         stretch(out)
 
     return transform
@@ -47,7 +48,7 @@ def _stretching(distribution: Uniform, unit: Any) -> Callable[[np.ndarray], None
     d = distribution
     # The steps that change nothing are left out. To multiply by scale and by unit at once is the same exact product.
     folds = d.scale * unit >= _LEAST_NORMAL[d.scale.dtype]
-    factors = [f for f in ((d.scale * unit,) if folds else (unit, d.scale)) if f != 1]
+    factors = [np.asarray(f) for f in ((d.scale * unit,) if folds else (unit, d.scale)) if f != 1]
     last = d.scale.dtype.type(1 - 2.0 ** -_PRECISION[d.scale.dtype])
     too_low, too_high = d.low < d.least, last * d.scale + d.low > d.greatest
 
@@ -82,13 +83,13 @@ def normal(distribution: Normal) -> Transform:
 def truncated(distribution: Truncated) -> Transform:
     """z * std + mean, z from a 64-bit probability inside the interval."""
     d = distribution
-    start, width = np.uint64(d.start), np.uint64(d.width)
-    multiplier, shift = np.uint64(d.multiplier), np.uint64(d.shift)
+    one, width = np.array(1, _UNSIGNED[d.std.dtype]), np.uint64(d.width)
+    start, multiplier, shift = (np.array(number, np.uint64) for number in (d.start, d.multiplier, d.shift))
     inverse_cdf = inverse_cdf_of(d.std.dtype, 64)
     scale = _scaling(d.std, d.mean, d.mean)
 
     def transform(space: Workspace, words: np.ndarray, out: np.ndarray) -> None:
-        np.bitwise_or(words, words.dtype.type(1), words)
+        np.bitwise_or(words, one, words)
         if words.itemsize == 4:
             probability = space.array("probability", words.size, np.uint64)
             np.multiply(words, multiplier, probability)
@@ -143,22 +144,23 @@ def inverse_cdf_of(real: np.dtype[Any], word_bits: int) -> Transform:
     *lower, highest = (coefficient.take for coefficient in _lookup(real, word_bits, exponent))
     lower.reverse()
     word, unsigned = np.dtype(f"u{word_bits // 8}"), np.dtype(_UNSIGNED[real])
-    one, shift, scale = word.type(1), unsigned.type(TABLES[real].row_shift), real.type(2.0**exponent)
+    one, shift = np.array(1, word), np.array(TABLES[real].row_shift, unsigned)
+    scale = np.array(2.0**exponent, real)
     signed = _SIGNED[word]
     is_index = real.itemsize == np.dtype(np.intp).itemsize
 
     def transform(space: Workspace, words: np.ndarray, out: np.ndarray) -> None:
         np.bitwise_or(words, one, words)
         argument = space.array("argument", out.size, real)
-        argument[:] = words.view(signed)
+        argument[...] = words.view(signed)
         if exponent:
             np.multiply(argument, scale, argument)
         row = space.array("row", out.size, np.intp)
-        free = words.view(unsigned)[: out.size]  # the words are used up
+        free = words if word == unsigned else words.view(unsigned)[: out.size]  # the words are used up
         shifted = row.view(unsigned) if is_index else free
         np.right_shift(argument.view(unsigned), shift, shifted)
         if not is_index:
-            row[:] = shifted
+            row[...] = shifted
         term = free.view(real)
         highest(row, None, out, "wrap")
         for take in lower:

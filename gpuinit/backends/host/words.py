@@ -15,25 +15,12 @@ RAW = np.dtype("<u8")
 WORDS: dict[int, np.dtype[Any]] = {32: np.dtype("<u4"), 64: RAW}
 
 
-def seek(philox: np.random.Philox, key: tuple[int, int], counter: tuple[int, int, int, int]) -> None:
-    """Set the bit generator to the blocks whose counters follow `counter`, least word first."""
-    state: Any = {  # tuples do as well as the arrays that NumPy's annotations want, and take less time
-        "bit_generator": "Philox",
-        "state": {"counter": counter, "key": key},
-        "buffer": (0, 0, 0, 0),
-        "buffer_pos": 4,
-        "has_uint32": 0,
-        "uinteger": 0,
-    }
-    philox.state = state
-
-
 def words(space: Workspace, stream: Stream, start: int, count: int, bits: int) -> np.ndarray:
     """Words `start` to `start + count` of a fill, as uint32 or uint64; the array is the caller's to overwrite."""
     per_block = BLOCK_BITS // bits
     first, skipped = divmod(start, per_block)
     blocks = -(-(skipped + count) // per_block)
-    seek(space.philox, stream.key, (stream.block + first, 0, 0, 0))
+    space.seek(stream.key, (stream.block + first, 0, 0, 0))
     raw: np.ndarray = space.philox.random_raw(4 * blocks)
     if raw.dtype != RAW:
         raw = raw.astype(RAW)
@@ -42,5 +29,5 @@ def words(space: Workspace, stream: Stream, start: int, count: int, bits: int) -
 
 def uniforms(space: Workspace, stream: Stream, start: int, out: np.ndarray) -> None:
     """Write u of the 64-bit words from `start` on, the first of a block."""
-    seek(space.philox, stream.key, (stream.block + start // (BLOCK_BITS // 64), 0, 0, 0))
+    space.seek(stream.key, (stream.block + start // (BLOCK_BITS // 64), 0, 0, 0))
     space.generator.random(out=out)
