@@ -9,9 +9,9 @@ from gpuinit.distributions import Normal, working
 from gpuinit.generator import Stream
 from gpuinit.shards import Shard
 
-BLOCK = 96
-# Elements of the product that are changed at a time: what matmul returns for them then stays in the cache.
-STRIP = 2**19
+BLOCK = 128
+# Larger blocks, between which products of triangles leave out what is zero.
+STRIP = 512
 
 
 def orthogonal(x: np.ndarray, gain: float, stream: Stream, shard: Shard | None = None) -> None:
@@ -64,28 +64,40 @@ def reflectors(normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def multiply_out(vectors: np.ndarray, factors: np.ndarray, q: np.ndarray) -> None:
     """Write the first columns of the product of all reflections to `q`; as rows, if it has fewer rows than columns.
 
-    Rows are computed as such: to transpose a large matrix at the end would cost as much as half the product.
+    The product is I - V T V* with one T for all (`middle`), so each element of `q` is written once. The product T V* of the
+    first columns lies in `q` until its blocks of columns, the last one first, give way to those of the result.
     """
-    wide = q.shape[0] < q.shape[1]
+    tall = q.T if q.shape[0] < q.shape[1] else q
     count = len(vectors)
-    q[...] = 0
-    np.fill_diagonal(q, 1)
-    for first in range((count - 1) // BLOCK * BLOCK, -1, -BLOCK):
-        block = vectors[first : first + BLOCK, first:]
-        middle = triangular(block, factors[first : first + BLOCK])
-        corner = q[first:, first:]
-        if wide:
-            left, right = corner @ block.conj().T @ middle.T, block
-        else:
-            left, right = block.T, middle @ (block.conj() @ corner)
-        rows = max(1, STRIP // corner.shape[1])
-        for start in range(0, len(corner), rows):
-            corner[start : start + rows] -= left[start : start + rows] @ right
+    right = tall[:count]
+    middle(vectors, factors, right)
+    strips = [*_ranges(0, count, STRIP), *([(count, len(tall))] if len(tall) > count else [])]
+    for start, stop in reversed(_ranges(0, count, BLOCK)):
+        negative = -right[:stop, start:stop]
+        for top, bottom in strips:
+            inner = min(stop, bottom)  # element i of vector j is 0 for i < j
+            np.matmul(vectors[:inner, top:bottom].T, negative[:inner], out=tall[top:bottom, start:stop])
+    right[np.diag_indices(count)] += 1
 
 
-def triangular(block: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """T of the compact form I - V T V* of a product of reflections (Schreiber and Van Loan 1989; here by inversion,
-    Joffrain et al. 2006): T's inverse is the upper triangle of V*V, its diagonal 1 / tau."""
-    inverse = np.triu(block.conj() @ block.T, 1)
-    np.fill_diagonal(inverse, 1 / factors)
-    return np.linalg.inv(inverse)
+def middle(vectors: np.ndarray, factors: np.ndarray, out: np.ndarray) -> None:
+    """Write T V*, of V's first rows only, where I - V T V* is the product of all reflections (Schreiber and Van Loan 1989).
+
+    T's inverse is the upper triangle of V*V, its diagonal 1 / tau (Joffrain et al. 2006): a triangular system, solved by blocks
+    of rows from the last one up.
+    """
+    count = len(vectors)
+    for start, stop in reversed(_ranges(0, count, BLOCK)):
+        block = vectors[start:stop, start:].conj()
+        rows = block[:, : count - start].copy()
+        for first, last in _ranges(stop, count, STRIP):
+            product = block[:, first - start :] @ vectors[first:last, first:].T
+            rows[:, first - start :] -= product @ out[first:last, first:]
+        inverse = np.triu(block @ vectors[start:stop, start:].T, 1)
+        np.fill_diagonal(inverse, 1 / factors[start:stop])
+        out[start:stop, :start] = 0
+        np.matmul(np.linalg.inv(inverse), rows, out=out[start:stop, start:])
+
+
+def _ranges(start: int, stop: int, step: int) -> list[tuple[int, int]]:
+    return [(first, min(first + step, stop)) for first in range(start, stop, step)]
