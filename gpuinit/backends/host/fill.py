@@ -11,25 +11,27 @@ import numpy as np
 from gpuinit.backends.host.regions import region_words
 from gpuinit.backends.host.scratch import workspace
 from gpuinit.backends.host.transforms import transform_of
-from gpuinit.backends.host.words import uniforms, words
+from gpuinit.backends.host.words import BLOCK_BITS, uniforms, words
 from gpuinit.backends.reals import reals
 from gpuinit.distributions import Distribution, Point, Uniform, working
 from gpuinit.generator import Stream
 from gpuinit.regions import Region, region
 from gpuinit.shards import Shard
-from gpuinit.threads import for_each
+from gpuinit.threads import for_each, get_num_threads
 
 # Of a piece in the working precision: long enough that threads rarely meet at the interpreter's lock, short enough for the L2
 # cache.
 PIECE_BYTES = 2**19
-# Elements a piece of what passes over memory once, so that no cache matters.
-LONG_PIECE = 2**20
-# Of constants, which take the least time for each element.
+# The least elements a piece of what passes over memory once, so that no cache matters.
+LONG_PIECE = 2**17
+# Of constants, which take the least time for each element: the least that a helper is called for, and how much more each thread
+# gets than the last one, which wakes up last.
 CONSTANT_PIECE = 2**21
+HEAD_START = 2**18
 # Elements a piece of regions whose elements are not consecutive: up to a Philox block is computed for each.
 REGION_PIECE = 2**15
-# Elements that are copied over the rest of a piece.
-ROW = 2**13
+# Of what is copied over the rest of a piece.
+ROW_BYTES = 2**14
 
 Piece = tuple[int, np.ndarray]
 
@@ -83,7 +85,18 @@ def _unit_uniform(x: np.ndarray, stream: Stream) -> None:
             for start, part in taken:
                 uniforms(space, stream, start, part)
 
-    for_each(fill_pieces, pieces(x, LONG_PIECE), most=-(-x.size // LONG_PIECE))
+    for_each(fill_pieces, _shrinking(x.reshape(-1)), most=-(-x.size // LONG_PIECE))
+
+
+def _shrinking(x: np.ndarray) -> Iterator[Piece]:
+    """Cut `x` into fewer pieces than equal ones that let unequal threads end together: each is a part of what is left, whole
+    Philox blocks (guided self-scheduling, Polychronopoulos & Kuck 1987)."""
+    start = 0
+    while start < x.size:
+        share = (x.size - start) // (2 * get_num_threads())
+        end = start + max(LONG_PIECE, share - share % (BLOCK_BITS // 64))
+        yield start, x[start:end]
+        start = end
 
 
 def pieces(x: np.ndarray, most: int, start: int = 0) -> Iterable[Piece]:
@@ -129,23 +142,30 @@ def constant(x: np.ndarray, value: Any) -> None:
         for _, part in taken:
             repeat(part, value)
 
-    for_each(write_pieces, pieces(x, CONSTANT_PIECE), most=-(-x.size // CONSTANT_PIECE))
+    size = constant_piece(x)
+    for_each(write_pieces, pieces(x, size), most=-(-x.size // size))
+
+
+def constant_piece(x: np.ndarray) -> int:
+    """Elements a piece of a constant: one piece a thread, since to hand over more takes longer than the threads may differ."""
+    return max(CONSTANT_PIECE, -(-(x.size + HEAD_START) // get_num_threads()))
 
 
 def repeat(x: np.ndarray, value: np.ndarray) -> None:
     """Write a 0-d array's value to each element on this thread; to contiguous memory by the C library's memset and memcpy, which
     are faster than a loop over elements."""
-    if x.size <= ROW or not x.flags.c_contiguous:
+    length = ROW_BYTES // x.itemsize
+    if x.size <= length or not x.flags.c_contiguous:
         x[...] = value
         return
     x = x.reshape(-1)
     if len(set(value.tobytes())) == 1:
         x.view(np.uint8).fill(value.tobytes()[0])
         return
-    row = x[:ROW]
+    row = x[:length]
     row[...] = value
-    whole = x.size // ROW * ROW
-    x[len(row) : whole].reshape(-1, len(row))[...] = row
+    whole = x.size // length * length
+    x[length:whole].reshape(-1, length)[...] = row
     x[whole:] = value
 
 

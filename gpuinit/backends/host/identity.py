@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from gpuinit.backends.host.fill import CONSTANT_PIECE, constant, repeat
+from gpuinit.backends.host.fill import constant, constant_piece, repeat
 from gpuinit.shards import Shard
 from gpuinit.threads import for_each
 
@@ -15,7 +15,7 @@ def eye(x: np.ndarray, shard: Shard | None = None) -> None:
     """Ones on the diagonal, zeros elsewhere."""
     row, column = shard.start if shard else (0, 0)
     zero = np.zeros((), x.dtype)
-    rows = max(1, CONSTANT_PIECE // x.shape[1])
+    rows = max(1, constant_piece(x) // x.shape[1])
 
     def write_rows(taken: Iterable[int]) -> None:
         for first in taken:
