@@ -23,7 +23,7 @@ from gpuinit.threads import for_each, get_num_threads
 # cache.
 PIECE_BYTES = 2**19
 # The least elements a piece of what passes over memory once, so that no cache matters.
-LONG_PIECE = 2**17
+LONG_PIECE = 2**16
 # Of constants, which take the least time for each element: the least that a helper is called for, and how much more each thread
 # gets than the last one, which wakes up last.
 CONSTANT_PIECE = 2**21

@@ -15,7 +15,7 @@ class Workspace:
 
     def __init__(self) -> None:
         self._arrays: dict[tuple[str, Any], np.ndarray] = {}
-        self.philox = np.random.Philox(key=0)
+        self.philox = _philox()
         self.generator = np.random.Generator(self.philox)
         self._place: dict[str, Any] = {}
         self._state: Any = {
@@ -38,6 +38,19 @@ class Workspace:
         if kept is None or len(kept) < size:
             kept = self._arrays[name, dtype] = np.empty(size, dtype)
         return kept if len(kept) == size else kept[:size]
+
+
+def _philox() -> np.random.Philox:
+    """One whose state begins in the first half of a 2 KiB block, if there is one.
+
+    In the second half, draws into memory beyond the caches take 5 % longer (measured on Sapphire Rapids, in many processes):
+    a load waits for earlier stores whose addresses have the same low 12 bits, and there it meets those of the array that
+    themselves wait, for memory that was not prefetched.
+    """
+    tried = [np.random.Philox(key=0)]
+    while tried[-1].ctypes.state_address % 2048 >= 1024 and len(tried) < 16:
+        tried.append(np.random.Philox(key=0))  # the others are kept until then, or it would lie where the last one lay
+    return tried[-1]
 
 
 class _Free(threading.local):
