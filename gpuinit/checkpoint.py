@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import io
 import mmap
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -127,18 +128,18 @@ def _check_dtype(param: Param, choice: Chosen) -> None:
             raise TypeError(f"{param.name}: {error}") from error
 
 
-def _step(param: Param, tensor: Tensor, choice: Chosen, source: BinaryIO, memory: mmap.mmap, root: Generator) -> Step:
+def _step(param: Param, tensor: Tensor, choice: Chosen, source: io.BufferedReader, memory: mmap.mmap, root: Generator) -> Step:
     if isinstance(choice, Keep):
         return Step(Filled(param, None, "keep", kept=True), [], lambda: _copy(source, memory, tensor.start, tensor.end))
     array: np.ndarray = np.ndarray(tensor.shape, as_dtype(tensor.dtype).newbyteorder("<"), memory, tensor.start)
     return checked(param, array, choice, root)
 
 
-def _copy(source: BinaryIO, memory: mmap.mmap, start: int, end: int) -> None:
+def _copy(source: io.BufferedReader, memory: mmap.mmap, start: int, end: int) -> None:
     source.seek(start)
     for first in range(start, end, _PIECE):
         piece = memoryview(memory)[first : min(first + _PIECE, end)]
-        if source.readinto(piece) < len(piece):  # type: ignore[attr-defined]
+        if source.readinto(piece) < len(piece):
             raise OSError(errno.EIO, "the file became shorter while it was read", source.name)
 
 

@@ -133,7 +133,7 @@ def draw_signal(axes: Sequence[Axes], label: str, given: Signal) -> None:
         panel.autoscale(axis="y")
         low, high = panel.get_ylim()
         panel.set_ylim(min(low, 0.1), max(high, 10.0))  # so that a signal that is kept looks level
-        last = max(line.get_xdata().size for line in panel.lines) - 1  # type: ignore[union-attr]
+        last = max(np.size(line.get_xdata()) for line in panel.lines) - 1
         panel.set_xlim(-0.04 * last, 1.04 * last)
         panel.set_title(title, fontsize=11)
         panel.set_ylabel(unit)

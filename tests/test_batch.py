@@ -74,6 +74,21 @@ def fill_all(cupy):
     return fill_all
 
 
+@pytest.fixture
+def pinned(cupy):
+    """The bytes of each piece of pinned memory that CuPy asks for."""
+    asked = []
+    pool = cupy.cuda.PinnedMemoryPool()
+
+    def allocate(size):
+        asked.append(size)
+        return pool.malloc(size)
+
+    cupy.cuda.set_pinned_memory_allocator(allocate)
+    yield asked
+    cupy.cuda.set_pinned_memory_allocator(cupy.get_default_pinned_memory_pool().malloc)
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_each_array_is_as_if_filled_alone(cupy, fill_all, shape):
     batch = Batch(cupy, [shape], ["C", "one element off"])
@@ -107,18 +122,21 @@ def test_which_arrays_are_filled_alone(cupy, cudasim, fill_all, monkeypatch):
     assert [name.endswith("_batch") for name in events.launches()] == [False, False, True]
 
 
-def test_a_thousand_arrays_are_a_handful_of_launches(cupy, cudasim, fill_all):
-    """One launch for each type and kind, one for all constants, and one copy for all of them, on the current stream."""
+def test_a_thousand_arrays_are_a_handful_of_launches(cupy, cudasim, fill_all, pinned):
+    """One launch for each type and kind, one for all constants, and one copy for all of them, from pinned memory, on the current
+    stream."""
     batch = Batch(cupy, SHAPES, ["C"])
     assert len(batch.items) > 1000
     fill_all(batch.items)
     stream = cupy.cuda.Stream(non_blocking=True)
+    pinned.clear()
     with stream, cudasim.trace() as events:
         fill_all(batch.items)
     kinds = [f"gpuinit_{kind}_batch" for kind in ("uniform", "normal", "truncated")]
     assert sorted(events.launches()) == sorted([*kinds * len(REALS), "gpuinit_constant_batch"])
     (copy,) = events.of("memcpy")
     assert (copy["dir"], copy["how"]) == ("HtoD", "async")
+    assert pinned == [int(copy["bytes"])]
     assert not events.of("sync")
     assert not events.of("memset")
     assert {int(event["stream"], 0) for event in [copy, *events.of("launch")]} == {stream.ptr}

@@ -235,3 +235,14 @@ def test_temporary_memory(name, arguments, shape, layout, threads):
 
     fill(x[:8])  # makes the tables, which stay
     assert peak_memory(lambda: fill(x), threads) < LIMIT * threads
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("layout", ["C", "every other", "float16"])
+@pytest.mark.parametrize("shape", [(2**11, 2**11), (2**15, 2**7), (2**7, 2**15)], ids=str)
+def test_temporary_memory_of_orthogonal(shape, layout, threads):
+    """At most 3 times the array, of float32 where it is float16, which is computed in that."""
+    dtype = np.float16 if layout == "float16" else np.float32
+    x = np.empty((*shape[:-1], 2 * shape[-1]), dtype)[..., ::2] if layout == "every other" else np.empty(shape, dtype)
+    gi.orthogonal_(x[:2, :2], generator=0)
+    assert peak_memory(lambda: gi.orthogonal_(x, generator=0), threads) < 3 * x.size * 4

@@ -42,7 +42,8 @@ def assert_readable(figure):
     found = texts(figure)
     width, height = figure.get_size_inches() * figure.dpi
     for text, box in found:
-        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height, text  # noqa: PT018
+        assert 0 <= box.x0 < box.x1 <= width, text
+        assert 0 <= box.y0 < box.y1 <= height, text
     boxes = [*found, *(("legend", legend.get_window_extent()) for legend in figure.legends)]
     for (first, box), (second, other) in itertools.combinations(boxes, 2):
         assert not box.overlaps(other), (first, second)

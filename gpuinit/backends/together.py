@@ -14,15 +14,16 @@ from gpuinit.distributions import Point
 
 def performed(writes: Sequence[Write]) -> Iterator[int]:
     """Perform writes to arrays that lie apart, and give the number of each when it is done."""
+    items = [_item(write) for write in writes]
     groups = defaultdict(list)
-    for number, write in enumerate(writes):
-        if _item(write):
+    for number, (write, item) in enumerate(zip(writes, items, strict=True)):
+        if item:
             groups[_place(write)].append(number)
     for numbers in groups.values():
-        _fill_all([writes[number] for number in numbers])
+        _fill_all([writes[number] for number in numbers], [items[number] for number in numbers])
         yield from numbers
-    for number, write in enumerate(writes):
-        if not _item(write):
+    for number, (write, item) in enumerate(zip(writes, items, strict=True)):
+        if not item:
             write.perform()
             yield number
 
@@ -44,9 +45,9 @@ def _place(write: Write) -> Any:
     return None if view.scope is contextlib.nullcontext else view.array.device.id
 
 
-def _fill_all(writes: list[Write]) -> None:
+def _fill_all(writes: list[Write], items: list[tuple[Any, ...] | None]) -> None:
     fill_all = importlib.import_module("gpuinit.backends.cuda.batch").fill_all
     with writes[0].to.view.scope():
-        fill_all([_item(write) for write in writes])
+        fill_all(items)
     for write in writes:
         write.to.view.written()
