@@ -161,7 +161,7 @@ def _submit(task: Task, helpers: int) -> None:
 def _shared_pool() -> _Pool:
     global _pool
     with _pool_lock:
-        if _pool is None:
+        if _pool is None or not _pool.helpers:  # where none could be started, some may be by now
             _pool = _Pool.of(_threads - 1)
         return _pool
 

@@ -199,6 +199,8 @@ def test_no_thread_can_be_started():
                 assert copy == expected
                 assert (x == 7).all()
             threading.Thread.start = start
+            fill("normal_", {}, 600_000, 1)
+            assert threading.active_count() > 1
     """)
 
 
