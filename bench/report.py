@@ -122,8 +122,8 @@ class Judged:
 
     @property
     def is_met(self) -> bool:
-        """Whether both ratios were measured and neither is below its bar, to the two digits that are shown."""
-        return all(peer is not None and round(peer.median / self.ours.median, 2) >= least for peer, least in self.against)
+        """Whether both ratios were measured and neither is below its bar: as measured, not as rounded for the table."""
+        return all(peer is not None and peer.median / self.ours.median >= least for peer, least in self.against)
 
     def row(self, quick: bool) -> list[str]:
         cells = [self.bar.case.name, self.bar.dtype, self.bar.size, _time(self.ours.median), f"{self.ours.speed:.2f}"]
