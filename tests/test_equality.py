@@ -175,7 +175,8 @@ def test_big_endian_and_unaligned_arrays(name, parameters, dtype):
     assert buffer[0] == 0
 
 
-def test_values_do_not_depend_on_threads():
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_values_do_not_depend_on_threads(dtype):
     threads = gi.get_num_threads()
     cases = [("uniform_", {}), ("normal_", {}), ("trunc_normal_", {}), ("sparse_", {"sparsity": 0.2})]
     try:
@@ -183,7 +184,7 @@ def test_values_do_not_depend_on_threads():
             filled = set()
             for count in (1, 2, 5):
                 gi.set_num_threads(count)
-                filled.add(getattr(gi, name)(np.empty((700, 1001), np.float32), **parameters, generator=1).tobytes())
+                filled.add(getattr(gi, name)(np.empty((700, 1001), dtype), **parameters, generator=1).tobytes())
             assert len(filled) == 1
     finally:
         gi.set_num_threads(threads)
