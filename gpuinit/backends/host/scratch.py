@@ -41,7 +41,8 @@ class Workspace:
 
 
 # Where NumPy's loops over a bit generator's state are fast, modulo two cache lines, which CPUs prefetch as a pair. Elsewhere
-# draws into memory beyond the caches take up to 10 % longer (each place measured many times, on Sapphire Rapids).
+# draws into memory beyond the caches take up to 10 % longer (each place measured many times, on an Intel Xeon with 2 MiB of L2
+# cache a core).
 _PAIR = 128
 _FAST_PLACES = frozenset((24, 120))
 
