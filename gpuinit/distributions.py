@@ -68,6 +68,11 @@ class Truncated:
         return self.width >> (32 - self.shift)
 
     @property
+    def factor(self) -> int:
+        """What kernels multiply words by: `multiplier`, or the width itself for 64-bit words."""
+        return self.multiplier if self.std.dtype == np.float32 else self.width
+
+    @property
     def shift(self) -> int:
         """Right shift of word * multiplier that makes it a 64-bit fixed-point probability."""
         return 64 - self.width.bit_length()

@@ -57,3 +57,10 @@ def coefficients(dtype: np.dtype[Any]) -> np.ndarray:
     layout = TABLES[dtype]
     table: np.ndarray = np.load(layout.path).astype(dtype, copy=False)
     return table
+
+
+def padded_rows(dtype: np.dtype[Any]) -> np.ndarray:
+    """The same in one axis, each row padded to whole 16-byte loads, as `kernels/inverse_cdf.cuh` reads it."""
+    rows = coefficients(dtype)
+    padding = -rows.shape[1] % (16 // dtype.itemsize)
+    return np.pad(rows, ((0, 0), (0, padding))).reshape(-1)

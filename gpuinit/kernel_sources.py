@@ -1,8 +1,10 @@
-"""The text of the CUDA headers in `kernels/`: beside the package's modules once installed, else at the top of a checkout."""
+"""The kernels in `kernels/`, as text and compiled for the CPU: beside the package's modules once installed, else at the top of a
+checkout. `tools/build_host.py` runs this file alone, so it imports nothing but the standard library."""
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import re
 from pathlib import Path
 
@@ -42,3 +44,10 @@ def _expand(header: str, seen: set[str]) -> str:
     seen.add(header)
     text = _ONCE.sub("", (folder() / header).read_text("utf-8"))
     return _INCLUDE.sub(lambda match: _expand(match[1], seen), text)
+
+
+@functools.cache
+def host_library() -> Path:
+    """Where `host.cpp` is compiled to. The name tells from which text, so that no library is taken for one of another version."""
+    digest = hashlib.sha256(source("host.cpp").encode()).hexdigest()
+    return folder() / f"host-{digest[:16]}.so"

@@ -1,10 +1,10 @@
 // Arithmetic that rounds once, to nearest even, and keeps subnormals, whatever the compiler is told: in `float` and `double`,
 // add, subtract, multiply, divide, square_root, smaller, larger; conversions to a working precision and to the array's type.
+// Of integers: multiply_wide(a, b, high), the low half of a product of 128 bits. load<T>(place): a T from memory that nobody writes.
 //
 // CuPy compiles with -ftz=true, and nvrtc and ptxas fuse a * b + c; PTX with an explicit rounding and no .ftz is subject to neither.
+// Compilers for CPUs take `ieee_host.hpp` instead, which has of this what `host.cpp` needs.
 #pragma once
-
-class bfloat16;  // declared by CuPy only in kernels that have such an array
 
 namespace gpuinit {
 
@@ -13,6 +13,16 @@ using u32 = unsigned int;
 using u64 = unsigned long long;
 using i32 = int;
 using i64 = long long;
+
+}  // namespace gpuinit
+
+#ifndef __CUDACC__
+#include "ieee_host.hpp"
+#else
+
+class bfloat16;  // declared by CuPy only in kernels that have such an array
+
+namespace gpuinit {
 
 #define GPUINIT_BINARY(name, instruction)                                                                  \
     __device__ __forceinline__ float name(float a, float b) {                                              \
@@ -44,6 +54,21 @@ __device__ __forceinline__ double square_root(double a) {
     double r;
     asm("sqrt.rn.f64 %0, %1;" : "=d"(r) : "d"(a));
     return r;
+}
+
+__device__ __forceinline__ u64 multiply_wide(u64 a, u64 b, u64 &high) {
+    high = __umul64hi(a, b);
+    return a * b;
+}
+
+template <typename T>
+__device__ __forceinline__ T load(const void *place) {
+    static_assert(sizeof(T) % sizeof(uint4) == 0, "whole 16-byte loads");
+    T value;
+#pragma unroll
+    for (int j = 0; j < (int)(sizeof(T) / sizeof(uint4)); ++j)
+        reinterpret_cast<uint4 *>(&value)[j] = __ldg(reinterpret_cast<const uint4 *>(place) + j);
+    return value;
 }
 
 template <typename W>
@@ -132,3 +157,4 @@ template <> struct Rounded<bfloat16> {
 };
 
 }  // namespace gpuinit
+#endif

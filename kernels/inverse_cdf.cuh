@@ -20,16 +20,6 @@ template <> struct Table<double> {
     double c[6];  // three 16-byte loads; the last is padding
 };
 
-template <typename W>
-__device__ __forceinline__ Table<W> load_row(const W *table, int row) {
-    Table<W> coefficients;
-    const uint4 *source = reinterpret_cast<const uint4 *>(table) + row * (int)(sizeof(coefficients) / sizeof(uint4));
-    uint4 *copy = reinterpret_cast<uint4 *>(&coefficients);
-#pragma unroll
-    for (int j = 0; j < (int)(sizeof(coefficients) / sizeof(uint4)); ++j) copy[j] = __ldg(source + j);
-    return coefficients;
-}
-
 __device__ __forceinline__ i32 as_signed(u32 word) { return (i32)word; }
 __device__ __forceinline__ i64 as_signed(u64 word) { return (i64)word; }
 
@@ -44,7 +34,8 @@ __device__ __forceinline__ W inverse_cdf(const W *table, Word word) {
     constexpr int offset = (OCTAVES - 8 * (int)sizeof(Word) - Row::bias) * (1 << Row::segment_bits);
 
     const Bits v = Real<W>::bits(Real<W>::from(as_signed(word | 1)));
-    const Row row = load_row(table, (int)((v & ~sign) >> (Row::mantissa_bits - Row::segment_bits)) + offset);
+    const int number = (int)((v & ~sign) >> (Row::mantissa_bits - Row::segment_bits)) + offset;
+    const Row &row = load<Row>(table + number * (int)(sizeof(Row) / sizeof(W)));
     const W r = Real<W>::of_bits((v & mantissa) | one);
     W z = row.c[Row::degree];
 #pragma unroll

@@ -11,7 +11,7 @@ struct Normal {
     W mean, odd_mean, std;
 
     __device__ __forceinline__ W operator()(typename Real<W>::Word word, i64 element) const {
-        return add(multiply(inverse_cdf(table, word), std), element % 2 ? odd_mean : mean);
+        return add(multiply(inverse_cdf(table, word), std), element & 1 ? odd_mean : mean);
     }
 };
 
@@ -24,7 +24,11 @@ struct Truncated {
     W mean, std, least, greatest;
 
     __device__ __forceinline__ u64 probability(u32 word) const { return start + ((word | 1) * factor >> shift); }
-    __device__ __forceinline__ u64 probability(u64 word) const { return start + __umul64hi(word | 1, factor); }
+    __device__ __forceinline__ u64 probability(u64 word) const {
+        u64 high;
+        multiply_wide(word | 1, factor, high);
+        return start + high;
+    }
 
     __device__ __forceinline__ W operator()(typename Real<W>::Word word, i64) const {
         return clamp(add(multiply(inverse_cdf(table, probability(word)), std), mean), least, greatest);

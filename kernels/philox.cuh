@@ -28,8 +28,8 @@ template <int start = 0>
 __device__ __forceinline__ Block philox(Key key, u64 c0, u64 c1, u64 c2, u64 c3) {
 #pragma unroll
     for (int round = start; round < PHILOX_ROUNDS; ++round) {
-        u64 high0 = __umul64hi(PHILOX_M0, c0), low0 = PHILOX_M0 * c0;
-        u64 high1 = __umul64hi(PHILOX_M1, c2), low1 = PHILOX_M1 * c2;
+        u64 high0, high1;
+        const u64 low0 = multiply_wide(PHILOX_M0, c0, high0), low1 = multiply_wide(PHILOX_M1, c2, high1);
         c0 = high1 ^ c1 ^ key.low;
         c1 = low1;
         c2 = high0 ^ c3 ^ key.high;
@@ -49,7 +49,9 @@ struct Stream {
     __device__ __forceinline__ Block block(u64 i) const {
         const u64 c = first + i + 1;
         const Key next = {key.low + PHILOX_W0, key.high + PHILOX_W1};
-        return philox<1>(next, key.low, 0, __umul64hi(PHILOX_M0, c) ^ key.high, PHILOX_M0 * c);
+        u64 high;
+        const u64 low = multiply_wide(PHILOX_M0, c, high);
+        return philox<1>(next, key.low, 0, high ^ key.high, low);
     }
 };
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+from unittest import mock
 
 import numpy as np
 import pytest
+
+from gpuinit.backends.host import compiled
 
 
 def cupy_or_skip():
@@ -46,3 +50,10 @@ def paths(tmp_path):
 def to_host(array) -> np.ndarray:
     """The elements of a NumPy or CuPy array, in a NumPy array."""
     return array.get() if hasattr(array, "get") else np.asarray(array)
+
+
+@contextlib.contextmanager
+def by_ufuncs():
+    """Fills of NumPy arrays within are those of an installation without compiled kernels."""
+    with mock.patch.object(compiled, "draw_of", return_value=None):
+        yield

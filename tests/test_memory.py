@@ -7,14 +7,12 @@ import subprocess
 import sys
 import threading
 import tracemalloc
-from types import SimpleNamespace
 
 import ml_dtypes
 import numpy as np
 import pytest
 
 import gpuinit as gi
-from gpuinit.backends.host import scratch
 
 FILLS = [
     ("uniform_", {"a": -1}),
@@ -248,14 +246,3 @@ def test_temporary_memory_of_orthogonal(shape, layout, threads):
     x = np.empty((*shape[:-1], 2 * shape[-1]), dtype)[..., ::2] if layout == "every other" else np.empty(shape, dtype)
     gi.orthogonal_(x[:2, :2], generator=0)
     assert peak_memory(lambda: gi.orthogonal_(x, generator=0), threads) < 3 * x.size * 4
-
-
-# Where the bit generator's state lies.
-
-
-@pytest.mark.parametrize(("places", "chosen"), [([8, 40, 24, 120], 2), ([120], 0), ([56, 72] * 8, 7)])
-def test_a_bit_generator_at_a_fast_place(places, chosen, monkeypatch):
-    """The first of the fast ones; the last of eight where there is none."""
-    made = iter(SimpleNamespace(number=i, ctypes=SimpleNamespace(state_address=2**20 + place)) for i, place in enumerate(places))
-    monkeypatch.setattr(np.random, "Philox", lambda key: next(made))
-    assert scratch._philox().number == chosen

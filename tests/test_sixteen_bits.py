@@ -6,7 +6,6 @@ in float64, which holds each value, sum and product of two float32 with bits to 
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import math
 import random
@@ -19,6 +18,7 @@ from scipy import special
 
 import gpuinit as gi
 from gpuinit.arguments import rounded
+from gpuinit.backends.host import compiled, regions
 from tests.conftest import to_host
 from tests.layouts import LAYOUTS, Window
 
@@ -60,12 +60,11 @@ def nearest_exactly(value, dtype):
 
 @pytest.fixture
 def counted(monkeypatch):
-    """Call it with words: all later fills by NumPy read these instead of Philox's."""
-
-    module = importlib.import_module("gpuinit.backends.host.fill")  # as an attribute, this is the function of that name
+    """Call it with words: all later fills by NumPy's ufuncs, as these are from now on, read these instead of Philox's."""
+    monkeypatch.setattr(compiled, "draw_of", lambda distribution, real: None)
 
     def count(words):
-        monkeypatch.setattr(module, "words", lambda space, stream, start, count, bits: words[start : start + count].copy())
+        monkeypatch.setattr(regions, "words", lambda space, stream, start, count, bits: words[start : start + count].copy())
 
     return count
 

@@ -13,7 +13,7 @@ from gpuinit.backends.cuda.kernels import kernel, shard_kernel
 from gpuinit.backends.reals import reals
 from gpuinit.distributions import Distribution, Normal, Point, Truncated, Uniform, working
 from gpuinit.generator import Stream
-from gpuinit.inverse_cdf import coefficients
+from gpuinit.inverse_cdf import padded_rows
 from gpuinit.permutation import domain_bits
 from gpuinit.regions import Region, region
 from gpuinit.shards import Shard
@@ -86,8 +86,7 @@ def parameters(distribution: Distribution) -> tuple[str, tuple[Any, ...]]:
     table = _table(cupy.cuda.Device().id, d.mean.dtype)
     if isinstance(d, Normal):
         return "normal", (table, d.mean, d.odd_mean, d.std)
-    factor = d.multiplier if d.mean.dtype == np.float32 else d.width
-    return "truncated", (table, np.uint64(d.start), np.uint64(factor), d.shift, d.mean, d.std, d.least, d.greatest)
+    return "truncated", (table, np.uint64(d.start), np.uint64(d.factor), d.shift, d.mean, d.std, d.least, d.greatest)
 
 
 def _launch(name: str, x: Any, stream: Stream, within: Region | None, *parameters: Any) -> None:
@@ -126,8 +125,5 @@ def _call(name: str, within: Region | None, real: np.dtype[Any] | None, *argumen
 
 @functools.cache
 def _table(device: int, dtype: np.dtype[Any]) -> Any:
-    """The inverse CDF's table in the device's memory, its rows padded to whole 16-byte loads; uploaded once."""
-    rows = coefficients(dtype)
-    per_load = 16 // dtype.itemsize
-    padding = -rows.shape[1] % per_load
-    return cupy.asarray(np.pad(rows, ((0, 0), (0, padding))).reshape(-1))
+    """The inverse CDF's table in the device's memory; uploaded once."""
+    return cupy.asarray(padded_rows(dtype))

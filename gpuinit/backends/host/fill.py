@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from gpuinit.backends.host.regions import region_words
+from gpuinit.backends.host.draw import draw_of
+from gpuinit.backends.host.regions import run_starts
 from gpuinit.backends.host.scratch import workspace
-from gpuinit.backends.host.transforms import transform_of
-from gpuinit.backends.host.words import BLOCK_BITS, uniforms, words
 from gpuinit.backends.reals import reals
-from gpuinit.distributions import Distribution, Point, Uniform, working
+from gpuinit.distributions import Distribution, Point, working
 from gpuinit.generator import Stream
 from gpuinit.regions import Region, region
 from gpuinit.shards import Shard
@@ -22,8 +21,6 @@ from gpuinit.threads import for_each, get_num_threads
 # Of a piece in the working precision: long enough that threads rarely meet at the interpreter's lock, short enough for the L2
 # cache.
 PIECE_BYTES = 2**19
-# The least elements a piece of what passes over memory once, so that no cache matters.
-LONG_PIECE = 2**16
 # Of constants, which take the least time for each element: the least that a helper is called for, and how much more each thread
 # gets than the last one, which wakes up last.
 CONSTANT_PIECE = 2**21
@@ -45,11 +42,7 @@ def fill(x: np.ndarray, distribution: Distribution, stream: Stream, shard: Shard
         return
     real = working(x.dtype)
     in_precision = x.dtype == real
-    if within is None and real.itemsize == 8 and in_precision and x.flags.carray and _is_unit(distribution):
-        _unit_uniform(x, stream)
-        return
-    transform = transform_of(distribution)
-    bits = 8 * real.itemsize
+    draw = draw_of(distribution, real)
     size = PIECE_BYTES // real.itemsize
 
     def fill_pieces(taken: Iterable[Piece]) -> None:
@@ -58,45 +51,16 @@ def fill(x: np.ndarray, distribution: Distribution, stream: Stream, shard: Shard
                 direct = in_precision and part.flags.carray
                 out = part.reshape(-1) if direct else space.array("values", part.size, real)
                 if within is None:
-                    drawn = words(space, stream, start, part.size, bits)
+                    draw(space, stream, np.array([start]), part.size, out)
                 else:
-                    drawn = region_words(space, stream, Region(part.shape, start, within.strides[-part.ndim :]), bits)
-                transform(space, drawn, out)
+                    piece = Region(part.shape, start, within.strides[-part.ndim :])
+                    draw(space, stream, run_starts(piece), piece.runs.length, out)
                 if not direct:
                     with np.errstate(all="ignore"):  # of 16-bit results that are too large or too small
                         part[...] = out.reshape(part.shape)
 
     found = pieces(x, size) if within is None else region_pieces(x, size, within)
-    # Short runs take many short calls, for which threads would only wait for each other at the interpreter's lock.
-    alone = within is not None and within.runs.length < REGION_PIECE
-    for_each(fill_pieces, found, most=1 if alone else -(-x.size // size))
-
-
-def _is_unit(distribution: Distribution) -> bool:
-    """Whether the values are u itself."""
-    return isinstance(distribution, Uniform) and distribution.scale == 1 and distribution.low == 0
-
-
-def _unit_uniform(x: np.ndarray, stream: Stream) -> None:
-    """NumPy's own loop makes u as it draws, in one pass over memory."""
-
-    def fill_pieces(taken: Iterable[Piece]) -> None:
-        with workspace() as space:
-            for start, part in taken:
-                uniforms(space, stream, start, part)
-
-    for_each(fill_pieces, _shrinking(x.reshape(-1)), most=-(-x.size // LONG_PIECE))
-
-
-def _shrinking(x: np.ndarray) -> Iterator[Piece]:
-    """Cut `x` into fewer pieces than equal ones that let unequal threads end together: each is a part of what is left, whole
-    Philox blocks (guided self-scheduling, Polychronopoulos & Kuck 1987)."""
-    start = 0
-    while start < x.size:
-        share = (x.size - start) // (2 * get_num_threads())
-        end = start + max(LONG_PIECE, share - share % (BLOCK_BITS // 64))
-        yield start, x[start:end]
-        start = end
+    for_each(fill_pieces, found, most=-(-x.size // size))
 
 
 def pieces(x: np.ndarray, most: int, start: int = 0) -> Iterable[Piece]:

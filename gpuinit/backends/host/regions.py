@@ -15,12 +15,10 @@ LONG_RUN_BITS = 2**14
 MANY_RUNS = 2**5
 
 
-def region_words(space: Workspace, stream: Stream, within: Region, bits: int) -> np.ndarray:
-    """The words of a region's elements, in C order, as uint32 or uint64; the array is the caller's to overwrite."""
-    _, _, length = within.runs
-    starts = _starts(within)
+def run_words(space: Workspace, stream: Stream, starts: np.ndarray, length: int, bits: int) -> np.ndarray:
+    """The words of runs from elements `starts` on, as uint32 or uint64; the array is the caller's to overwrite."""
     if len(starts) == 1:
-        return words(space, stream, within.start, length, bits)
+        return words(space, stream, int(starts[0]), length, bits)
     if length * bits < LONG_RUN_BITS and len(starts) >= MANY_RUNS:
         return _words_of_short_runs(space, stream, starts, length, bits)
     gathered = space.array("gathered", len(starts) * length, WORDS[bits])
@@ -29,8 +27,8 @@ def region_words(space: Workspace, stream: Stream, within: Region, bits: int) ->
     return gathered
 
 
-def _starts(within: Region) -> np.ndarray:
-    """The number of each run's first element."""
+def run_starts(within: Region) -> np.ndarray:
+    """The number of the first element of each of a region's runs."""
     counts, steps, _ = within.runs
     starts = np.array(within.start, np.int64)
     for count, step in zip(counts, steps):

@@ -15,8 +15,7 @@ class Workspace:
 
     def __init__(self) -> None:
         self._arrays: dict[tuple[str, Any], np.ndarray] = {}
-        self.philox = _philox()
-        self.generator = np.random.Generator(self.philox)
+        self.philox = np.random.Philox(key=0)
         self._place: dict[str, Any] = {}
         self._state: Any = {
             "bit_generator": "Philox",
@@ -38,21 +37,6 @@ class Workspace:
         if kept is None or len(kept) < size:
             kept = self._arrays[name, dtype] = np.empty(size, dtype)
         return kept if len(kept) == size else kept[:size]
-
-
-# Where NumPy's loops over a bit generator's state are fast, modulo two cache lines, which CPUs prefetch as a pair. Elsewhere
-# draws into memory beyond the caches take up to 10 % longer (each place measured many times, on an Intel Xeon with 2 MiB of L2
-# cache a core).
-_PAIR = 128
-_FAST_PLACES = frozenset((24, 120))
-
-
-def _philox() -> np.random.Philox:
-    """One whose state lies at a fast place, if there is one: consecutive objects' places are 16 bytes apart, modulo a pair."""
-    tried = [np.random.Philox(key=0)]
-    while tried[-1].ctypes.state_address % _PAIR not in _FAST_PLACES and len(tried) < 8:
-        tried.append(np.random.Philox(key=0))  # the others are kept until then, or it would lie where the last one lay
-    return tried[-1]
 
 
 class _Free(threading.local):

@@ -25,9 +25,3 @@ def words(space: Workspace, stream: Stream, start: int, count: int, bits: int) -
     if raw.dtype != RAW:
         raw = raw.astype(RAW)
     return raw.view(WORDS[bits])[skipped : skipped + count]
-
-
-def uniforms(space: Workspace, stream: Stream, start: int, out: np.ndarray) -> None:
-    """Write u of the 64-bit words from `start` on, the first of a block."""
-    space.seek(stream.key, (stream.block + start // (BLOCK_BITS // 64), 0, 0, 0))
-    space.generator.random(out=out)

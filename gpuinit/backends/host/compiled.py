@@ -1,0 +1,68 @@
+"""Fills by `kernels/host.cpp`, where that was compiled when gpuinit was installed: the values of the ufuncs, in less time."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gpuinit import kernel_sources
+from gpuinit.backends.host.scratch import Workspace
+from gpuinit.distributions import Distribution
+from gpuinit.generator import Stream
+from gpuinit.inverse_cdf import padded_rows
+
+if TYPE_CHECKING:
+    from gpuinit.backends.host.draw import Draw
+
+# The members of the transforms in `kernels/uniform.cuh` and `normal.cuh`, in their order; those not named here are of the
+# working precision.
+_MEMBERS = {
+    "uniform": ("scale", "low", "least", "greatest"),
+    "normal": ("table", "mean", "odd_mean", "std"),
+    "truncated": ("table", "start", "factor", "shift", "mean", "std", "least", "greatest"),
+}
+_TYPES = {"table": np.uintp, "start": np.uint64, "factor": np.uint64, "shift": np.int32}
+_POINTER, _UNSIGNED, _SIGNED = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int64
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The compiled kernels; None if gpuinit was installed without a C++ compiler, or on another kind of machine."""
+    try:
+        return ctypes.CDLL(str(kernel_sources.host_library()))
+    except (OSError, RuntimeError):
+        return None
+
+
+@functools.lru_cache
+def draw_of(distribution: Distribution, real: np.dtype[Any]) -> Draw | None:
+    """How to draw from a distribution, whose parameters are of the working precision `real`; None if it is not compiled."""
+    found = library()
+    if found is None:
+        return None
+    name = type(distribution).__name__.lower()
+    function = found[f"gpuinit_{name}{8 * real.itemsize}"]
+    function.restype = None
+    function.argtypes = [_POINTER, _UNSIGNED, _UNSIGNED, _UNSIGNED, _POINTER, _SIGNED, _SIGNED, _POINTER]
+    transform = _transform(name, distribution, real)
+
+    def draw(space: Workspace, stream: Stream, starts: np.ndarray, length: int, out: np.ndarray) -> None:
+        function(transform.ctypes.data, *stream.key, stream.block, starts.ctypes.data, len(starts), length, out.ctypes.data)
+
+    return draw
+
+
+def _transform(name: str, distribution: Distribution, real: np.dtype[Any]) -> np.ndarray:
+    """The transform's parameters as C++ lays them out."""
+    members = _MEMBERS[name]
+    values = [_table(real).ctypes.data if member == "table" else getattr(distribution, member) for member in members]
+    return np.array(tuple(values), np.dtype([(member, _TYPES.get(member, real)) for member in members], align=True))
+
+
+@functools.cache
+def _table(real: np.dtype[Any]) -> np.ndarray:
+    """The inverse CDF's table, at an address that stays."""
+    return padded_rows(real)
