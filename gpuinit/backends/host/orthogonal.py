@@ -28,21 +28,19 @@ def orthogonal(x: np.ndarray, gain: float, stream: Stream, shard: Shard | None =
     normals = np.empty((min(rows, columns), max(rows, columns)), field)
     fill(normals, Normal(real.type(0), real.type(1), real.type(0)), stream)
     with np.errstate(all="ignore"):
-        factors, phases = reflectors(normals)
+        inverses, phases = reflectors(normals)
         in_place = x.dtype == field and x.flags.carray
         q = x.reshape(rows, columns) if in_place else np.empty((rows, columns), field)
-        multiply_out(normals, factors, q)
-        scale = real.type(gain) * phases
-        q *= scale[:, None] if rows < columns else scale
+        multiply_out(normals, inverses, real.type(gain) * phases, q)
         if not in_place:
             x[...] = q.reshape(x.shape)
 
 
 def reflectors(normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Turn row j, from element j on, into the Householder vector (1, v) that maps it to a multiple of the first axis.
+    """Turn row j, from element j on, into the Householder vector v whose I - tau v v* maps it to a multiple of the first axis.
 
-    Returns tau of I - tau v v* for each row, and the phases (signs) of R's diagonal. The last row of a square matrix is a
-    single number, which needs no reflection: its vector becomes 0, its phase is its own; so with a row of zeros.
+    Returns 1 / tau for each row, and the phases (signs) of R's diagonal. The last row of a square matrix is a single number,
+    which needs no reflection: its vector becomes 0, its phase is its own; so with a row of zeros.
     """
     for j, row in enumerate(normals):  # np.triu would make a whole new matrix
         row[:j] = 0
@@ -51,18 +49,16 @@ def reflectors(normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     heads = normals.diagonal().copy()
     lengths = np.abs(heads)
     phases = np.where(lengths == 0, 1, heads / np.where(lengths == 0, 1, lengths))
+    np.fill_diagonal(normals, phases * (lengths + norms))
     identity = norms == 0
     if normals.shape[0] == normals.shape[1]:
         identity[-1] = True
-    normals /= np.where(identity, 1, phases * (lengths + norms))[:, None]
-    np.fill_diagonal(normals, 1)
     normals[identity] = 0
-    factors = 1 + lengths / np.where(identity, np.inf, norms)
-    return factors, np.where(identity, phases, -phases)
+    return np.where(identity, 1, norms * (norms + lengths)), np.where(identity, phases, -phases)
 
 
-def multiply_out(vectors: np.ndarray, factors: np.ndarray, q: np.ndarray) -> None:
-    """Write the first columns of the product of all reflections to `q`; as rows, if it has fewer rows than columns.
+def multiply_out(vectors: np.ndarray, inverses: np.ndarray, scale: np.ndarray, q: np.ndarray) -> None:
+    """Write the first columns of the product of all reflections, times `scale`, to `q`; as rows, if it is wider than high.
 
     The product is I - V T V* with one T for all (`middle`), so each element of `q` is written once. The product T V* of the
     first columns lies in `q` until its blocks of columns, the last one first, give way to those of the result.
@@ -70,17 +66,17 @@ def multiply_out(vectors: np.ndarray, factors: np.ndarray, q: np.ndarray) -> Non
     tall = q.T if q.shape[0] < q.shape[1] else q
     count = len(vectors)
     right = tall[:count]
-    middle(vectors, factors, right)
+    middle(vectors, inverses, right)
     strips = [*_ranges(0, count, STRIP), *([(count, len(tall))] if len(tall) > count else [])]
     for start, stop in reversed(_ranges(0, count, BLOCK)):
-        negative = -right[:stop, start:stop]
+        negative = right[:stop, start:stop] * -scale[start:stop]
         for top, bottom in strips:
             inner = min(stop, bottom)  # element i of vector j is 0 for i < j
             np.matmul(vectors[:inner, top:bottom].T, negative[:inner], out=tall[top:bottom, start:stop])
-    right[np.diag_indices(count)] += 1
+    right[np.diag_indices(count)] += scale
 
 
-def middle(vectors: np.ndarray, factors: np.ndarray, out: np.ndarray) -> None:
+def middle(vectors: np.ndarray, inverses: np.ndarray, out: np.ndarray) -> None:
     """Write T V*, of V's first rows only, where I - V T V* is the product of all reflections (Schreiber and Van Loan 1989).
 
     T's inverse is the upper triangle of V*V, its diagonal 1 / tau (Joffrain et al. 2006): a triangular system, solved by blocks
@@ -94,7 +90,7 @@ def middle(vectors: np.ndarray, factors: np.ndarray, out: np.ndarray) -> None:
             product = block[:, first - start :] @ vectors[first:last, first:].T
             rows[:, first - start :] -= product @ out[first:last, first:]
         inverse = np.triu(block @ vectors[start:stop, start:].T, 1)
-        np.fill_diagonal(inverse, 1 / factors[start:stop])
+        np.fill_diagonal(inverse, inverses[start:stop])
         out[start:stop, :start] = 0
         np.matmul(np.linalg.inv(inverse), rows, out=out[start:stop, start:])
 
