@@ -3,14 +3,13 @@
 The functions, names and defaults are those of `torch.nn.init`. `docs/values.md` defines every value they give.
 """
 
-from gpuinit import rules
+import importlib
+import typing
+
 from gpuinit.digest import CONTRACT_VERSION, digest
 from gpuinit.fans import Mode, NonLinearity, calculate_gain
 from gpuinit.fills import constant_, normal_, ones_, trunc_, trunc_normal_, uniform_, zeros_
 from gpuinit.generator import Generator, default_generator, manual_seed
-from gpuinit.initialize import initialize
-from gpuinit.parameters import Param
-from gpuinit.report import Report
 from gpuinit.scaled import (
     kaiming_normal_,
     kaiming_uniform_,
@@ -24,6 +23,26 @@ from gpuinit.shards import Shard
 from gpuinit.structured import dirac_, eye_, orthogonal_, sparse_
 from gpuinit.threads import get_num_threads, set_num_threads
 from gpuinit.warmup import warmup
+
+# What whole models need takes as long to import as all the rest, so that happens when it is first asked for.
+if typing.TYPE_CHECKING:
+    from gpuinit import rules
+    from gpuinit.model_fills import initialize
+    from gpuinit.parameters import Param
+    from gpuinit.report import Report
+else:
+    _PLACES = {"Param": "parameters", "Report": "report", "initialize": "model_fills", "rules": "rules"}
+
+    def __getattr__(name):
+        if name not in _PLACES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = importlib.import_module(f"{__name__}.{_PLACES[name]}")
+        globals()[name] = value = getattr(module, name, module)
+        return value
+
+    def __dir__():
+        return sorted({*globals(), *_PLACES})
+
 
 __version__ = "0.1.0"
 

@@ -18,7 +18,7 @@ from gpuinit.arguments import as_dtype
 from gpuinit.backends import INEXACT
 from gpuinit.backends.views import bfloat16
 from gpuinit.generator import Generator
-from gpuinit.initialize import Progress, Step, carried_out, checked, root_of
+from gpuinit.model_fills import Progress, Step, carried_out, checked, root_of
 from gpuinit.parameters import Param, Shapes, check_names
 from gpuinit.report import Filled, Report
 from gpuinit.rules.calls import Chosen, Keep

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gpuinit import console, rules
-from gpuinit.initialize import initialize
+from gpuinit.model_fills import initialize
 from gpuinit.models import MODELS
 from gpuinit.warmup import cupy_module, warmup
 

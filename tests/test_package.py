@@ -24,13 +24,20 @@ def run(code):
 
 def test_all_is_sorted_and_true():
     assert gi.__all__ == sorted(gi.__all__)
+    assert set(gi.__all__) < set(dir(gi))
+    assert all(getattr(gi, name) for name in gi.__all__)  # some are imported only now
     public = {name for name, value in vars(gi).items() if not name.startswith("_") and not inspect.ismodule(value)}
     assert public == set(gi.__all__) - {"rules"}
 
 
 def test_importing_brings_neither_cupy_nor_torch():
     loaded = run("import sys, gpuinit; print(*sorted(sys.modules))").split()
-    assert not {"cupy", "torch", "dask", "jax", "rich", "scipy", "mpmath"} & set(loaded)
+    assert not {"cupy", "torch", "dask", "jax", "rich", "scipy", "mpmath", "gpuinit.model_fills", "gpuinit.rules"} & set(loaded)
+
+
+def test_a_name_that_does_not_exist():
+    with pytest.raises(AttributeError, match=r"module 'gpuinit' has no attribute 'normal'"):
+        gi.normal  # noqa: B018
 
 
 def test_importing_is_quick():

@@ -65,7 +65,11 @@ def _transform(name: str, distribution: Distribution, real: np.dtype[Any]) -> by
     return np.array(tuple(values), layout).tobytes()
 
 
-@functools.cache
+_tables: dict[np.dtype[Any], np.ndarray] = {}
+
+
 def _table(real: np.dtype[Any]) -> np.ndarray:
-    """The inverse CDF's table, at an address that stays."""
-    return padded_rows(real)
+    """The inverse CDF's table, at an address that stays: of threads that make it at the same time, all get the same one."""
+    if real not in _tables:
+        _tables.setdefault(real, padded_rows(real))
+    return _tables[real]
