@@ -32,27 +32,26 @@ __forceinline__ void fill_run(const Transform &transform, const Stream &stream, 
             for (int j = 0; j < count; ++j) drawn.word(j, place[j]);
         }
         for (i64 j = 0; j < taken; ++j) out[j] = transform(words[skipped + j], start + j);
-        start += taken, out += taken, length -= taken;
+        start += taken;
+        out += taken;
+        length -= taken;
         skipped = 0;
     }
 }
 
 template <typename W, typename Transform>
 __forceinline__ void fill_runs(
-    const Transform &transform, u64 key_low, u64 key_high, u64 first, const i64 *starts, i64 runs, i64 length,
-    W *__restrict out) {
-    const Stream stream = {{key_low, key_high}, first};
+    const Transform transform, const Stream stream, const i64 *starts, i64 runs, i64 length, W *__restrict out) {
     for (i64 k = 0; k < runs; ++k) fill_run(transform, stream, starts[k], length, out + k * length);
 }
 
 }  // namespace gpuinit
 
-#define GPUINIT_FILL(name, Transform, W)                                                                            \
-    extern "C" GPUINIT_EACH_CPU void name(                                                                          \
-        const gpuinit::Transform<W> *transform, gpuinit::u64 key_low, gpuinit::u64 key_high, gpuinit::u64 first,    \
-        const gpuinit::i64 *starts, gpuinit::i64 runs, gpuinit::i64 length, W *__restrict out) {                               \
-        const gpuinit::Transform<W> copy = *transform;                                                              \
-        gpuinit::fill_runs(copy, key_low, key_high, first, starts, runs, length, out);                              \
+#define GPUINIT_FILL(name, Transform, W)                                                                           \
+    extern "C" GPUINIT_EACH_CPU void name(                                                                         \
+        const gpuinit::Transform<W> *transform, gpuinit::u64 key_low, gpuinit::u64 key_high, gpuinit::u64 first,   \
+        const gpuinit::i64 *starts, gpuinit::i64 runs, gpuinit::i64 length, W *__restrict out) {                   \
+        gpuinit::fill_runs(*transform, {{key_low, key_high}, first}, starts, runs, length, out);                   \
     }
 
 GPUINIT_FILL(gpuinit_uniform32, Uniform, float)

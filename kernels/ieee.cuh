@@ -1,6 +1,6 @@
 // Arithmetic that rounds once, to nearest even, and keeps subnormals, whatever the compiler is told: in `float` and `double`,
 // add, subtract, multiply, divide, square_root, smaller, larger; conversions to a working precision and to the array's type.
-// Of integers: multiply_wide(a, b, high), the low half of a product of 128 bits. load<T>(place): a T from memory that nobody writes.
+// product(a, b), the 128 bits of a product of integers. load<T>(place), a T from memory that nobody writes.
 //
 // CuPy compiles with -ftz=true, and nvrtc and ptxas fuse a * b + c; PTX with an explicit rounding and no .ftz is subject to neither.
 // Compilers for CPUs take `ieee_host.hpp` instead, which has of this what `host.cpp` needs.
@@ -13,6 +13,10 @@ using u32 = unsigned int;
 using u64 = unsigned long long;
 using i32 = int;
 using i64 = long long;
+
+struct Product {
+    u64 low, high;
+};
 
 }  // namespace gpuinit
 
@@ -56,10 +60,7 @@ __device__ __forceinline__ double square_root(double a) {
     return r;
 }
 
-__device__ __forceinline__ u64 multiply_wide(u64 a, u64 b, u64 &high) {
-    high = __umul64hi(a, b);
-    return a * b;
-}
+__device__ __forceinline__ Product product(u64 a, u64 b) { return {a * b, __umul64hi(a, b)}; }
 
 template <typename T>
 __device__ __forceinline__ T load(const void *place) {

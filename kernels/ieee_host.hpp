@@ -10,10 +10,9 @@ namespace gpuinit {
 template <typename W> __forceinline__ W add(W a, W b) { return a + b; }
 template <typename W> __forceinline__ W multiply(W a, W b) { return a * b; }
 
-__forceinline__ u64 multiply_wide(u64 a, u64 b, u64 &high) {
-    const unsigned __int128 product = (unsigned __int128)a * b;
-    high = product >> 64;
-    return product;
+__forceinline__ Product product(u64 a, u64 b) {
+    const unsigned __int128 whole = (unsigned __int128)a * b;
+    return {(u64)whole, (u64)(whole >> 64)};
 }
 
 template <typename T>

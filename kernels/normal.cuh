@@ -24,11 +24,7 @@ struct Truncated {
     W mean, std, least, greatest;
 
     __device__ __forceinline__ u64 probability(u32 word) const { return start + ((word | 1) * factor >> shift); }
-    __device__ __forceinline__ u64 probability(u64 word) const {
-        u64 high;
-        multiply_wide(word | 1, factor, high);
-        return start + high;
-    }
+    __device__ __forceinline__ u64 probability(u64 word) const { return start + product(word | 1, factor).high; }
 
     __device__ __forceinline__ W operator()(typename Real<W>::Word word, i64) const {
         return clamp(add(multiply(inverse_cdf(table, probability(word)), std), mean), least, greatest);

@@ -28,12 +28,11 @@ template <int start = 0>
 __device__ __forceinline__ Block philox(Key key, u64 c0, u64 c1, u64 c2, u64 c3) {
 #pragma unroll
     for (int round = start; round < PHILOX_ROUNDS; ++round) {
-        u64 high0, high1;
-        const u64 low0 = multiply_wide(PHILOX_M0, c0, high0), low1 = multiply_wide(PHILOX_M1, c2, high1);
-        c0 = high1 ^ c1 ^ key.low;
-        c1 = low1;
-        c2 = high0 ^ c3 ^ key.high;
-        c3 = low0;
+        const Product p0 = product(PHILOX_M0, c0), p1 = product(PHILOX_M1, c2);
+        c0 = p1.high ^ c1 ^ key.low;
+        c1 = p1.low;
+        c2 = p0.high ^ c3 ^ key.high;
+        c3 = p0.low;
         key.low += PHILOX_W0;
         key.high += PHILOX_W1;
     }
@@ -49,9 +48,8 @@ struct Stream {
     __device__ __forceinline__ Block block(u64 i) const {
         const u64 c = first + i + 1;
         const Key next = {key.low + PHILOX_W0, key.high + PHILOX_W1};
-        u64 high;
-        const u64 low = multiply_wide(PHILOX_M0, c, high);
-        return philox<1>(next, key.low, 0, high ^ key.high, low);
+        const Product p = product(PHILOX_M0, c);
+        return philox<1>(next, key.low, 0, p.high ^ key.high, p.low);
     }
 };
 
