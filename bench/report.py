@@ -19,6 +19,7 @@ from timing import Comparison, Times
 
 import gpuinit
 from gpuinit import console
+from gpuinit.backends.host import compiled
 
 _PACKAGES = ("numpy", "ml_dtypes", "torch", "jax", "jaxlib", "cupy-cuda12x", "cupy-cuda13x")
 # They change what BLAS or OpenMP do.
@@ -32,6 +33,7 @@ def machine(threads: int) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": threads,
         "gpu": _gpu(),
+        "cpu_kernels": "compiled" if compiled.library() else "NumPy's ufuncs",
         "system": platform.platform(terse=True),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "versions": {"python": platform.python_version(), "gpuinit": gpuinit.__version__, **_versions()},
@@ -43,7 +45,8 @@ def describe(found: dict[str, Any]) -> str:
     """One line on the machine, for captions."""
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     gpu = f"; {found['gpu']}" if found["gpu"] else ""
-    return f"{found['cpu']}, {found['cores']} cores, {found['threads']} threads{gpu}; {versions}; {found['date']}"
+    kernels = f"gpuinit's CPU kernels: {found['cpu_kernels']}"
+    return f"{found['cpu']}, {found['cores']} cores, {found['threads']} threads{gpu}; {kernels}; {versions}; {found['date']}"
 
 
 def _cpu() -> str:

@@ -64,8 +64,6 @@ def drawn(by, distribution, dtype, starts, length):
         ([9, 0, 9, 1001], 1),
         (list(range(6, 90_000, 1000)), 13),
         ([2**32 - 5, 2**36 + 1, 2**60], 3000),
-        ([], 5),
-        ([4], 0),
     ],
     ids=lambda value: str(value)[:24],
 )
@@ -73,9 +71,8 @@ def drawn(by, distribution, dtype, starts, length):
 @pytest.mark.parametrize(("make", "parameters"), DISTRIBUTIONS, ids=str)
 def test_runs(make, parameters, dtype, starts, length):
     distribution = make(dtype, *parameters)
-    one_by_one = [drawn(ufuncs, distribution, dtype, [start], length) for start in starts if length]
-    expected = np.concatenate([np.empty(0, dtype), *one_by_one])
-    assert drawn(compiled.draw_of, distribution, dtype, starts, length).tobytes() == expected.tobytes()
+    one_by_one = [drawn(ufuncs, distribution, dtype, [start], length) for start in starts]
+    assert drawn(compiled.draw_of, distribution, dtype, starts, length).tobytes() == np.concatenate(one_by_one).tobytes()
 
 
 @pytest.mark.parametrize("dtype", [np.complex64, np.complex128])

@@ -50,9 +50,9 @@ def draw_of(distribution: Distribution, real: np.dtype[Any]) -> Draw | None:
     transform = _transform(name, distribution, real)
 
     def draw(space: Workspace, stream: Stream, starts: np.ndarray, length: int, out: np.ndarray) -> None:
-        # Of bytes, ctypes passes the address; to ask an array for its own takes 20 times as long.
-        numbers = starts.tobytes()
-        function(transform, *stream.key, stream.block, numbers, len(starts), length, out.ctypes.data)
+        # By bytes and buffers, ctypes finds addresses in a third of the time that an array takes to tell its own.
+        place = ctypes.byref(ctypes.c_char.from_buffer(out))
+        function(transform, *stream.key, stream.block, starts.tobytes(), len(starts), length, place)
 
     return draw
 
