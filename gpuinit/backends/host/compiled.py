@@ -51,7 +51,7 @@ def draw_of(distribution: Distribution, real: np.dtype[Any]) -> Draw | None:
 
     def draw(space: Workspace, stream: Stream, starts: np.ndarray, length: int, out: np.ndarray) -> None:
         # By bytes and buffers, ctypes finds addresses in a third of the time that an array takes to tell its own.
-        place = ctypes.byref(ctypes.c_char.from_buffer(out))
+        place = ctypes.byref(ctypes.c_char.from_buffer(out.data))
         function(transform, *stream.key, stream.block, starts.tobytes(), len(starts), length, place)
 
     return draw
