@@ -157,8 +157,8 @@ GPU_SIZES = (*SIZES, 2**28)
 class Bar(NamedTuple):
     """The least ratio to torch that `case` must reach on `arrays` arrays of a shape and dtype, on the CPU.
 
-    Beside it, no ratio to NumPy's Philox may be below `numpy`. It is 0 where Philox draws nothing (NumPy writes constants there), and
-    for the small arrays, whose bars are about what a call costs: NumPy's is one C function that checks no arguments.
+    Beside it, no ratio to NumPy's Philox may be below `numpy`. It is 0 where there is nothing to draw, as for constants, and for
+    the small arrays, whose bars are about what a call costs: NumPy's is one C function that checks no arguments.
     """
 
     case: Case
