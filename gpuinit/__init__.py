@@ -24,20 +24,21 @@ from gpuinit.structured import dirac_, eye_, orthogonal_, sparse_
 from gpuinit.threads import get_num_threads, set_num_threads
 from gpuinit.warmup import warmup
 
-# What whole models need takes as long to import as all the rest, so that happens when it is first asked for.
+# What whole models need takes half as long to import as all the rest, so that happens when it is first asked for. No module may
+# have the name of one of the functions: to import it would put the module in the function's place.
 if typing.TYPE_CHECKING:
     from gpuinit import rules
     from gpuinit.model_fills import initialize
     from gpuinit.parameters import Param
     from gpuinit.report import Report
 else:
-    _PLACES = {"Param": "parameters", "Report": "report", "initialize": "model_fills", "rules": "rules"}
+    _PLACES = {"Param": "parameters", "Report": "report", "initialize": "model_fills", "rules": ""}
 
     def __getattr__(name):
         if name not in _PLACES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        module = importlib.import_module(f"{__name__}.{_PLACES[name]}")
-        globals()[name] = value = getattr(module, name, module)
+        module = importlib.import_module(f"{__name__}.{_PLACES[name] or name}")
+        globals()[name] = value = getattr(module, name) if _PLACES[name] else module
         return value
 
     def __dir__():

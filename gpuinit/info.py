@@ -17,7 +17,7 @@ from gpuinit.backends.host import compiled
 _CUPY = 'pip install "gpuinit[cuda12]", or "gpuinit[cuda13]" for CUDA 13'
 _DRIVER = "a CUDA device needs NVIDIA's driver; does `nvidia-smi` list the device?"
 _REINSTALL = "pip install --force-reinstall --no-deps gpuinit"
-_COMPILER = "install a C++ compiler (c++, or what CXX names), then gpuinit again, from its sources"
+_COMPILE = f"NumPy's ufuncs do their work, more slowly; to have them, get a C++ compiler, then {_REINSTALL} --no-cache-dir"
 
 
 class Finding(NamedTuple):
@@ -38,7 +38,7 @@ def run() -> int:
         _look("NumPy", lambda: metadata.version("numpy"), 'pip install "numpy>=2.0"'),
         _look("rich", lambda: metadata.version("rich"), 'pip install "gpuinit[cli]"'),
         _look("kernel headers", lambda: str(kernel_sources.folder()), _REINSTALL),
-        _look("CPU kernels", _compiled, _COMPILER),
+        _look("CPU kernels", lambda: f"compiled, {compiled.load()._name}", _COMPILE),
         *_gpu(),
     ]
     console.table("gpuinit on this machine", ("what", "found"), [(f.what, f.found) for f in findings])
@@ -58,12 +58,6 @@ def _look(what: str, question: Callable[[], str], remedy: str) -> Finding:
     except Exception as error:  # a broken installation may raise anything, and this command is there to tell of it
         reason = " ".join(str(error).split()) or type(error).__name__
         return Finding(what, f"not found ({reason})", remedy)
-
-
-def _compiled() -> str:
-    if compiled.library() is None:
-        raise RuntimeError("NumPy's ufuncs give the same values, more slowly")
-    return f"compiled, {kernel_sources.host_library().name}"
 
 
 def _cupy() -> Any:

@@ -8,6 +8,8 @@ import hashlib
 import re
 from pathlib import Path
 
+# How `host.cpp` is compiled. No value may depend on the compiler: each operation is rounded once, so none is fused with another.
+HOST_FLAGS = ("-O3", "-std=c++17", "-fno-fast-math", "-ffp-contract=off", "-fPIC", "-shared", "-x", "c++")
 _INCLUDE = re.compile(r'^#include "([\w.]+)"\n', re.MULTILINE)
 _ONCE = re.compile(r"^#pragma once\n", re.MULTILINE)
 
@@ -48,6 +50,6 @@ def _expand(header: str, seen: set[str]) -> str:
 
 @functools.cache
 def host_library() -> Path:
-    """Where `host.cpp` is compiled to. The name tells from which text, so that no library is taken for one of another version."""
-    digest = hashlib.sha256(source("host.cpp").encode()).hexdigest()
-    return folder() / f"host-{digest[:16]}.so"
+    """Where the library that `host.cpp` is compiled to belongs; its name tells from what, so none of another version is taken."""
+    digest = hashlib.sha256(" ".join((*HOST_FLAGS, source("host.cpp"))).encode()).hexdigest()
+    return Path(__file__).with_name("backends") / "host" / f"kernels-{digest[:16]}.so"

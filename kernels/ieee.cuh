@@ -1,6 +1,6 @@
 // Arithmetic that rounds once, to nearest even, and keeps subnormals, whatever the compiler is told: in `float` and `double`,
 // add, subtract, multiply, divide, square_root, smaller, larger; conversions to a working precision and to the array's type.
-// product(a, b), the 128 bits of a product of integers. load<T>(place), a T from memory that nobody writes.
+// product(a, b), the 128 bits of a product of integers. load_constant<T>(place), a T from memory that nobody writes.
 //
 // CuPy compiles with -ftz=true, and nvrtc and ptxas fuse a * b + c; PTX with an explicit rounding and no .ftz is subject to neither.
 // Compilers for CPUs take `ieee_host.hpp` instead, which has of this what `host.cpp` needs.
@@ -63,7 +63,7 @@ __device__ __forceinline__ double square_root(double a) {
 __device__ __forceinline__ Product product(u64 a, u64 b) { return {a * b, __umul64hi(a, b)}; }
 
 template <typename T>
-__device__ __forceinline__ T load(const void *place) {
+__device__ __forceinline__ T load_constant(const void *place) {
     static_assert(sizeof(T) % sizeof(uint4) == 0, "whole 16-byte loads");
     T value;
 #pragma unroll

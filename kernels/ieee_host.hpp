@@ -2,6 +2,10 @@
 // reorders them: -ffp-contract=off, no fast-math.
 #pragma once
 
+#if defined(__FAST_MATH__) || __FLT_EVAL_METHOD__ != 0
+#error "operations that are not rounded once would give other values than the contract's"
+#endif
+
 #define __device__
 #define __forceinline__ inline __attribute__((always_inline))
 
@@ -16,7 +20,7 @@ __forceinline__ Product product(u64 a, u64 b) {
 }
 
 template <typename T>
-__forceinline__ const T &load(const void *place) {
+__forceinline__ const T &load_constant(const void *place) {
     return *reinterpret_cast<const T *>(place);
 }
 

@@ -35,7 +35,7 @@ __device__ __forceinline__ W inverse_cdf(const W *table, Word word) {
 
     const Bits v = Real<W>::bits(Real<W>::from(as_signed(word | 1)));
     const int number = (int)((v & ~sign) >> (Row::mantissa_bits - Row::segment_bits)) + offset;
-    const Row &row = load<Row>(table + number * (int)(sizeof(Row) / sizeof(W)));
+    const Row &row = load_constant<Row>(table + number * (int)(sizeof(Row) / sizeof(W)));
     const W r = Real<W>::of_bits((v & mantissa) | one);
     W z = row.c[Row::degree];
 #pragma unroll

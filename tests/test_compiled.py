@@ -84,6 +84,18 @@ def test_parts_of_complex_numbers(dtype):
         assert filled.tobytes() == gi.normal_(np.empty((5, 7), dtype), **arguments).tobytes()
 
 
+@pytest.mark.parametrize("dtype", "?bhilefdFD")
+@pytest.mark.parametrize("start", [0, 1, 3])
+def test_a_constant(dtype, start):
+    """Long enough to be written by eight bytes at a time, with some elements left; nothing before or after it is written."""
+    value = 0.1 - 3j if dtype in "FD" else 0.1 if dtype in "efd" else 1
+    buffer = np.zeros(20_021, dtype)
+    expected = buffer.copy()
+    expected[start : start + 20_007] = value
+    gi.constant_(buffer[start : start + 20_007], expected[start].item())
+    assert buffer.tobytes() == expected.tobytes()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(("make", "parameters"), DISTRIBUTIONS, ids=str)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,14 +27,25 @@ _MEMBERS = {
     "truncated": ("table", "start", "factor", "shift", "mean", "std", "least", "greatest"),
 }
 _TYPES = {"table": np.uintp, "start": np.uint64, "factor": np.uint64, "shift": np.int32}
-_POINTER, _UNSIGNED, _SIGNED = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int64
+_POINTER, _NUMBER = ctypes.c_void_p, ctypes.c_uint64
+
+
+def load() -> ctypes.CDLL:
+    """The compiled kernels.
+
+    Raises
+    ------
+    OSError
+        If there are none, since gpuinit was installed without a C++ compiler, or they are not of this kind of machine.
+    """
+    return ctypes.CDLL(str(kernel_sources.host_library()))
 
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The compiled kernels; None if gpuinit was installed without a C++ compiler, or on another kind of machine."""
+    """The same; None where there are none, or not even their sources."""
     try:
-        return ctypes.CDLL(str(kernel_sources.host_library()))
+        return load()
     except (OSError, RuntimeError):
         return None
 
@@ -46,15 +59,34 @@ def draw_of(distribution: Distribution, real: np.dtype[Any]) -> Draw | None:
     name = type(distribution).__name__.lower()
     function = found[f"gpuinit_{name}{8 * real.itemsize}"]
     function.restype = None
-    function.argtypes = [_POINTER, _UNSIGNED, _UNSIGNED, _UNSIGNED, _POINTER, _SIGNED, _SIGNED, _POINTER]
+    function.argtypes = [_POINTER, _NUMBER, _NUMBER, _NUMBER, _POINTER, _NUMBER, _NUMBER, _POINTER]
     transform = _transform(name, distribution, real)
 
     def draw(space: Workspace, stream: Stream, starts: np.ndarray, length: int, out: np.ndarray) -> None:
-        # By bytes and buffers, ctypes finds addresses in a third of the time that an array takes to tell its own.
-        place = ctypes.byref(ctypes.c_char.from_buffer(out.data))
-        function(transform, *stream.key, stream.block, starts.tobytes(), len(starts), length, place)
+        function(transform, *stream.key, stream.block, starts.tobytes(), len(starts), length, _place(out))
 
     return draw
+
+
+@functools.cache
+def repeat() -> Callable[[bytes, np.ndarray], None] | None:
+    """The function that writes a value of eight bytes again and again to a contiguous array; None if it is not compiled."""
+    found = library()
+    if found is None:
+        return None
+    function = found["gpuinit_repeat"]
+    function.restype = None
+    function.argtypes = [_NUMBER, _POINTER, _NUMBER]
+
+    def write(value: bytes, out: np.ndarray) -> None:
+        function(int.from_bytes(value, sys.byteorder), _place(out), out.nbytes // 8)
+
+    return write
+
+
+def _place(out: np.ndarray) -> Any:
+    """An array's memory as ctypes takes it, in a third of the time that the array takes to tell its address."""
+    return ctypes.byref(ctypes.c_char.from_buffer(out.data))
 
 
 def _transform(name: str, distribution: Distribution, real: np.dtype[Any]) -> bytes:

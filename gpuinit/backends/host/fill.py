@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gpuinit.backends.host import compiled
 from gpuinit.backends.host.draw import draw_of
 from gpuinit.backends.host.regions import run_starts
 from gpuinit.backends.host.scratch import workspace
@@ -27,8 +28,8 @@ CONSTANT_PIECE = 2**21
 HEAD_START = 2**18
 # Elements a piece of regions whose elements are not consecutive: up to a Philox block is computed for each.
 REGION_PIECE = 2**15
-# Of what is copied over the rest of a piece.
-ROW_BYTES = 2**14
+# The least that is not just stored element by element.
+REPEATED_BYTES = 2**14
 
 Piece = tuple[int, np.ndarray]
 
@@ -116,21 +117,19 @@ def constant_piece(x: np.ndarray) -> int:
 
 
 def repeat(x: np.ndarray, value: np.ndarray) -> None:
-    """Write a 0-d array's value to each element on this thread; to contiguous memory by the C library's memset and memcpy, which
-    are faster than a loop over elements."""
-    length = ROW_BYTES // x.itemsize
-    if x.size <= length or not x.flags.c_contiguous:
-        x[...] = value
-        return
-    x = x.reshape(-1)
-    if len(set(value.tobytes())) == 1:
-        x.view(np.uint8).fill(value.tobytes()[0])
-        return
-    row = x[:length]
-    row[...] = value
-    whole = x.size // length * length
-    x[length:whole].reshape(-1, length)[...] = row
-    x[whole:] = value
+    """Write a 0-d array's value to each element on this thread; to contiguous memory as fast as memset does."""
+    if x.nbytes >= REPEATED_BYTES and x.flags.c_contiguous:
+        x = x.reshape(-1)
+        pattern = value.tobytes()
+        if len(set(pattern)) == 1:
+            x.view(np.uint8).fill(pattern[0])
+            return
+        write = compiled.repeat()
+        if write and x.itemsize <= 8:
+            count = 8 // x.itemsize
+            write(pattern * count, x.view(np.uint8))
+            x = x[x.size - x.size % count :]
+    x[...] = value
 
 
 def trunc(x: np.ndarray) -> None:

@@ -31,7 +31,9 @@ def orthogonal(x: np.ndarray, gain: float, stream: Stream, shard: Shard | None =
         inverses, phases = reflectors(normals)
         in_place = x.dtype == field and x.flags.carray
         q = x.reshape(rows, columns) if in_place else np.empty((rows, columns), field)
-        multiply_out(normals, inverses, real.type(gain) * phases, q)
+        multiply_out(normals, inverses, phases, q)
+        if gain != 1:
+            q *= real.type(gain)
         if not in_place:
             x[...] = q.reshape(x.shape)
 
@@ -57,8 +59,8 @@ def reflectors(normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(identity, 1, norms * (norms + lengths)), np.where(identity, phases, -phases)
 
 
-def multiply_out(vectors: np.ndarray, inverses: np.ndarray, scale: np.ndarray, q: np.ndarray) -> None:
-    """Write the first columns of the product of all reflections, times `scale`, to `q`; as rows, if it is wider than high.
+def multiply_out(vectors: np.ndarray, inverses: np.ndarray, phases: np.ndarray, q: np.ndarray) -> None:
+    """Write the first columns of the product of all reflections, times `phases`, to `q`; as rows, if it is wider than high.
 
     The product is I - V T V* with one T for all (`middle`), so each element of `q` is written once. The product T V* of the
     first columns lies in `q` until its blocks of columns, the last one first, give way to those of the result.
@@ -69,11 +71,11 @@ def multiply_out(vectors: np.ndarray, inverses: np.ndarray, scale: np.ndarray, q
     middle(vectors, inverses, right)
     strips = [*_ranges(0, count, STRIP), *([(count, len(tall))] if len(tall) > count else [])]
     for start, stop in reversed(_ranges(0, count, BLOCK)):
-        negative = right[:stop, start:stop] * -scale[start:stop]
+        negative = right[:stop, start:stop] * -phases[start:stop]
         for top, bottom in strips:
             inner = min(stop, bottom)  # element i of vector j is 0 for i < j
             np.matmul(vectors[:inner, top:bottom].T, negative[:inner], out=tall[top:bottom, start:stop])
-    right[np.diag_indices(count)] += scale
+    right[np.diag_indices(count)] += phases
 
 
 def middle(vectors: np.ndarray, inverses: np.ndarray, out: np.ndarray) -> None:
