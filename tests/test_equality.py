@@ -123,6 +123,15 @@ def test_orthogonal_to_rounding(xp, layout, dtype):
         assert window.outside_untouched()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_orthogonal_of_the_largest_gain(xp, dtype):
+    """No intermediate result is larger than the result."""
+    gain = float(np.finfo(dtype).max)
+    filled = to_host(gi.orthogonal_(xp.empty((150, 140), dtype), gain, generator=1))
+    expected = gi.orthogonal_(np.empty((150, 140), dtype), generator=1)
+    np.testing.assert_allclose(filled / gain, expected, rtol=0, atol=2e-6)
+
+
 CONSTANTS = [
     ("zeros_", {}, [(), (7,), (3, 5)]),
     ("ones_", {}, [(), (7,), (3, 5)]),
