@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gpuinit import CONTRACT_VERSION, Generator, digest
-from gpuinit.golden import PATH, fill, normals_of
+from gpuinit.golden import PATH, fill, load, normals_of
 
 # Sets of dtypes, one after the other in the file: a new one leaves the cases of the others as they are.
 DTYPES = (("float16", "float32", "float64"), ("bfloat16", "complex64", "complex128"))
@@ -63,7 +63,8 @@ def cases(dtypes: tuple[str, ...]) -> list[dict[str, Any]]:
     ]
 
 
-def orthogonal_cases() -> list[dict[str, Any]]:
+def orthogonal_cases(stored: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Q is that of the stored case where what this machine's BLAS makes of it is within the tolerance."""
     found = []
     for dtype, shape, gain in itertools.product(DTYPES[0], ([4, 4], [5, 3], [3, 5], [1, 1]), (1.0, -2.5)):
         case = {
@@ -74,8 +75,11 @@ def orthogonal_cases() -> list[dict[str, Any]]:
             "seed": 42,
             "position": 3,
         }
-        q = fill(case, np).tolist()
-        found.append({**case, "digest": digest({"x": normals_of(case, np)}), "tolerance": abs(gain) * TOLERANCES[dtype], "q": q})
+        drawn = {"digest": digest({"x": normals_of(case, np)}), "tolerance": abs(gain) * TOLERANCES[dtype]}
+        q = fill(case, np)
+        kept = [np.array(other["q"]) for other in stored if all(other[key] == value for key, value in case.items())]
+        agreed = next((other for other in kept if np.abs(q - other).max() <= drawn["tolerance"]), q)
+        found.append({**case, **drawn, "q": agreed.tolist()})
     return found
 
 
@@ -93,7 +97,7 @@ def main() -> None:
     content = {
         "version": CONTRACT_VERSION,
         "fills": [{**case, "digest": digest({"x": fill(case, np)})} for dtypes in DTYPES for case in cases(dtypes)],
-        "orthogonal": orthogonal_cases(),
+        "orthogonal": orthogonal_cases(load()["orthogonal"]),
         "children": children(),
     }
     lists = ((key, ",\n".join(json.dumps(case) for case in rows)) for key, rows in content.items() if key != "version")
