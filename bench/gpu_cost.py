@@ -21,7 +21,7 @@ from typing import NamedTuple
 from roofs import GPUS, roof
 from sass import PIPES, Count, count, packaged
 
-from gpuinit.console import progress, table
+from gpuinit._console import progress, table
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "gpu_cost.md"
 ARCHITECTURES = (75, 80, 90, 100, 120)
@@ -58,7 +58,7 @@ def record(self, options=(), log_stream=None):
 compiler._NVRTCProgram.compile = record
 for dtype in sys.argv[1:]:
     gpuinit.warmup([dtype])
-    gpuinit.trunc_(cupy.zeros(2, gpuinit.arguments.as_dtype(dtype)))
+    gpuinit.trunc_(cupy.zeros(2, gpuinit._contract.dtypes.as_dtype(dtype)))
 print(json.dumps(found))
 """
 

@@ -18,8 +18,8 @@ from peers import NUMPY, OURS, PHILOX, TORCH
 from timing import Comparison, Times
 
 import gpuinit
-from gpuinit import console
-from gpuinit.backends.host import compiled
+from gpuinit import _console as console
+from gpuinit._backends.host import compiled
 
 _PACKAGES = ("numpy", "ml_dtypes", "torch", "jax", "jaxlib", "cupy-cuda12x", "cupy-cuda13x")
 # They change what BLAS or OpenMP do.

@@ -14,7 +14,7 @@ import timing
 from cases import BARS, CASES, DTYPES, GPU_SIZES, SIZES, Bar, Case
 from peers import NUMPY, OURS, PHILOX, TORCH, MissingError, empty, select
 
-from gpuinit import console
+from gpuinit import _console as console
 
 Reasons = defaultdict[str, set[str]]
 

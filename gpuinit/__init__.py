@@ -1,16 +1,21 @@
 """Neural-network weight initializers that fill NumPy and CuPy arrays in place: one seed, the same bits everywhere.
 
 The functions, names and defaults are those of `torch.nn.init`. `docs/values.md` defines every value they give.
+
+Public are the names in `__all__` here, and those in the `__all__` of `gpuinit.rules`, `gpuinit.plot`, `gpuinit.checkpoint` and
+`gpuinit.dask`. Whatever lies in a package or module whose name begins with an underscore is private.
 """
 
 import importlib
 import typing
 
-from gpuinit.digest import CONTRACT_VERSION, digest
-from gpuinit.fans import Mode, NonLinearity, calculate_gain
-from gpuinit.fills import constant_, normal_, ones_, trunc_, trunc_normal_, uniform_, zeros_
-from gpuinit.generator import Generator, default_generator, manual_seed
-from gpuinit.scaled import (
+from gpuinit._backends.threads import get_num_threads, set_num_threads
+from gpuinit._contract.digests import CONTRACT_VERSION, digest
+from gpuinit._contract.generator import Generator, default_generator, manual_seed
+from gpuinit._contract.shards import Shard
+from gpuinit._initializers.basic import constant_, normal_, ones_, trunc_, trunc_normal_, uniform_, zeros_
+from gpuinit._initializers.fans import Mode, NonLinearity, calculate_gain
+from gpuinit._initializers.scaled import (
     kaiming_normal_,
     kaiming_uniform_,
     lecun_normal_,
@@ -19,30 +24,35 @@ from gpuinit.scaled import (
     xavier_normal_,
     xavier_uniform_,
 )
-from gpuinit.shards import Shard
-from gpuinit.structured import dirac_, eye_, orthogonal_, sparse_
-from gpuinit.threads import get_num_threads, set_num_threads
-from gpuinit.warmup import warmup
+from gpuinit._initializers.structured import dirac_, eye_, orthogonal_, sparse_
+from gpuinit._initializers.warm_up import warmup
 
-# What whole models need takes half as long to import as all the rest, so that happens when it is first asked for. No module may
-# have the name of one of the functions: to import it would put the module in the function's place.
+for _public in (Generator, Shard, Mode, NonLinearity):
+    _public.__module__ = __name__  # so pickles name the public place
+
+# What whole models need takes half as long to import as all the rest, so that happens on first access.
 if typing.TYPE_CHECKING:
-    from gpuinit import rules
-    from gpuinit.model_fills import initialize
-    from gpuinit.parameters import Param
-    from gpuinit.report import Report
+    from gpuinit import checkpoint as checkpoint
+    from gpuinit import dask as dask
+    from gpuinit import plot as plot
+    from gpuinit import rules as rules
+    from gpuinit._models.initialization import initialize
+    from gpuinit._models.report import Report
+    from gpuinit._rules.parameters import Param
 else:
-    _PLACES = {"Param": "parameters", "Report": "report", "initialize": "model_fills", "rules": ""}
+    _LAZY_NAMES = {"Param": "_rules.parameters", "Report": "_models.report", "initialize": "_models.initialization"}
+    _PUBLIC_MODULES = ("checkpoint", "dask", "plot", "rules")
 
     def __getattr__(name):
-        if name not in _PLACES:
+        if name in _PUBLIC_MODULES:
+            return importlib.import_module(f"{__name__}.{name}")
+        if name not in _LAZY_NAMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        module = importlib.import_module(f"{__name__}.{_PLACES[name] or name}")
-        globals()[name] = value = getattr(module, name) if _PLACES[name] else module
+        globals()[name] = value = getattr(importlib.import_module(f"{__name__}.{_LAZY_NAMES[name]}"), name)
         return value
 
     def __dir__():
-        return sorted({*globals(), *_PLACES})
+        return sorted({*__all__, *_PUBLIC_MODULES})
 
 
 __version__ = "0.1.0"

@@ -8,10 +8,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpuinit import __version__, demo, info
-from gpuinit.models import MODELS
-from gpuinit.rules.calls import Call, initializer
-from gpuinit.signals import ACTIVATIONS
+from gpuinit import __version__
+from gpuinit._cli import demo, info
+from gpuinit._cli.demo_models import MODELS
+from gpuinit._plot.signals import ACTIVATIONS
+from gpuinit._rules.calls import Call, parse_initializer
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,17 +21,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command == "demo":
         return demo.run(arguments.model, arguments.backend, arguments.seed)
     if arguments.command == "init":
-        from gpuinit import init
+        from gpuinit._cli import init
 
         return init.run(arguments.model, arguments.rules, arguments.seed, arguments.output, arguments.json)
     if arguments.command == "selfcheck":
-        from gpuinit import selfcheck
+        from gpuinit._cli import selfcheck
 
         return selfcheck.run()
     if arguments.command == "plot":
-        from gpuinit import plot_command
+        from gpuinit._cli import plot
 
-        return plot_command.run(
+        return plot.run(
             arguments.shape, arguments.function, arguments.nonlinearity, arguments.depth, arguments.seed, arguments.output
         )
     return info.run()
@@ -118,7 +119,7 @@ def _shape(text: str) -> tuple[int, int]:
 
 def _function(text: str) -> Call:
     try:
-        call = initializer(text)
+        call = parse_initializer(text)
     except (TypeError, ValueError) as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     if not isinstance(call, Call):

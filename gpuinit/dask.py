@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 
 import gpuinit as gi
-from gpuinit.arguments import as_dtype, integer, is_integer, shown, unwrapped
-from gpuinit.distributions import working
-from gpuinit.shards import MOST_ELEMENTS
+from gpuinit._contract.arguments import integer, is_integer, short_repr, unwrap
+from gpuinit._contract.dtypes import as_dtype, working
+from gpuinit._contract.shards import MOST_ELEMENTS
 
 try:
     import dask.array as da
@@ -166,7 +166,7 @@ def _lazy(initializer: Callable[..., Any], make: Callable[..., Any] = _array, bu
         given = bound.arguments
         shape, kind = _lengths(given["shape"]), as_dtype(given["dtype"])
         chunks = _chunks(given["chunks"], shape, kind)
-        parameters = {name: unwrapped(given[name]) for name in own}
+        parameters = {name: unwrap(given[name]) for name in own}
         fill = _Fill(initializer, parameters, None, shape, kind, _backend(given["like"]))
         return make(fill.begun(_generator(given["seed"]) if random else None), chunks)
 
@@ -185,7 +185,7 @@ def _documentation(name: str, own: Collection[str], random: bool, but: str) -> s
 def _lengths(shape: Any) -> tuple[int, ...]:
     lengths = (shape,) if is_integer(shape) else shape
     if not isinstance(lengths, (tuple, list)):
-        raise TypeError(f"shape must be an int or a tuple of ints, got {shown(shape)} of type {type(shape).__name__}")
+        raise TypeError(f"shape must be an int or a tuple of ints, got {short_repr(shape)} of type {type(shape).__name__}")
     lengths = tuple(integer(f"shape[{axis}]", length) for axis, length in enumerate(lengths))
     if math.prod(lengths) > MOST_ELEMENTS:  # before Dask begins to count chunks
         raise ValueError(f"shape must have at most 2**62 elements, got shape={lengths}")
@@ -200,7 +200,7 @@ def _chunks(given: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[t
     except (ArithmeticError, NotImplementedError, TypeError, ValueError) as error:
         wrong = str(error)
     if wrong:
-        raise ValueError(f"chunks must be chunks that Dask takes for shape {shape}, got chunks={shown(given)}: {wrong}")
+        raise ValueError(f"chunks must be chunks that Dask takes for shape {shape}, got chunks={short_repr(given)}: {wrong}")
     return chunks
 
 
@@ -221,7 +221,7 @@ def _backend(like: Any) -> str:
     else:
         name, kind = "like", type(getattr(like, "_meta", like)).__module__.partition(".")[0]
     if kind not in ("numpy", "cupy"):
-        raise TypeError(f"{name} must stand for NumPy or CuPy arrays, got {kind if like is None else shown(like)}")
+        raise TypeError(f"{name} must stand for NumPy or CuPy arrays, got {kind if like is None else short_repr(like)}")
     return str(kind)
 
 

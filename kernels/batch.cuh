@@ -22,16 +22,16 @@ struct Span {
     }
 };
 
-// The records: gpuinit/backends/cuda/kernels.py has the same members in the same order.
+// The records; each kernel checks that Python's have their size.
 template <typename T, typename Transform>
-struct Filled {
+struct FillRecord {
     Span<T> x;
     u64 warp;  // number of the array's first
     Stream stream;
     Transform transform;
 };
 
-struct Constant {
+struct ConstantRecord {
     Span<unsigned char> x;
     u64 warp;
     u64 value[2];
@@ -47,14 +47,14 @@ __device__ __forceinline__ const Record &record(const u64 *table, u64 records, u
 template <typename T, typename Transform>
 __device__ __forceinline__ void fill_batch(const u64 *table, u64 records, u64 owners, i64 i) {
     constexpr int count = BLOCKS * sizeof(Block) / sizeof(typename Rounded<T>::Working);  // elements a thread
-    const Filled<T, Transform> filled = record<Filled<T, Transform>>(table, records, owners, i);
+    const auto filled = record<FillRecord<T, Transform>>(table, records, owners, i);
     const i64 thread = i - filled.warp * WARP, threads = (filled.x.size() + count - 1) / count;
     if (thread < threads) fill_blocks<T>(filled.x, thread, threads, filled.stream, filled.transform);
 }
 
 // By bytes, whatever type they are of: values of 1 to 16 bytes fill whole 16 bytes, and array ends are the same for all types.
 __device__ __forceinline__ void constant_batch(const u64 *table, u64 records, u64 owners, i64 i) {
-    const Constant constant = record<Constant>(table, records, owners, i);
+    const auto constant = record<ConstantRecord>(table, records, owners, i);
     alignas(uint4) unsigned char bytes[sizeof(uint4)];
 #pragma unroll
     for (int j = 0; j < (int)sizeof(bytes); ++j) bytes[j] = constant.value[j / 8] >> 8 * (j % 8);

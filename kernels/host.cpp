@@ -1,7 +1,7 @@
 // The fills of `uniform.cuh` and `normal.cuh` for a CPU, as C functions gpuinit_<name><bits of a value>(transform, key_low,
 // key_high, first, starts, runs, length, out): to `out` goes, run after run, what the transform makes of the words of the elements
 // starts[k], starts[k] + 1 ... starts[k] + length - 1 of a fill whose first block is number `first` of the stream.
-// And gpuinit_repeat(value, out, count), for constants.
+// gpuinit_<name><bits>_size() is the size of such a transform. And gpuinit_repeat(value, out, count), for constants.
 #include <cstdlib>  // for __GLIBC__
 
 #include "normal.cuh"
@@ -53,7 +53,8 @@ __forceinline__ void fill_runs(
         const gpuinit::Transform<W> *transform, gpuinit::u64 key_low, gpuinit::u64 key_high, gpuinit::u64 first,   \
         const gpuinit::u64 *starts, gpuinit::u64 runs, gpuinit::u64 length, W *__restrict out) {                   \
         gpuinit::fill_runs(*transform, {{key_low, key_high}, first}, starts, runs, length, out);                   \
-    }
+    }                                                                                                              \
+    extern "C" gpuinit::u64 name##_size() { return sizeof(gpuinit::Transform<W>); }
 
 GPUINIT_FILL(gpuinit_uniform32, Uniform, float)
 GPUINIT_FILL(gpuinit_uniform64, Uniform, double)

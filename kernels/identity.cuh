@@ -1,5 +1,7 @@
 // Eye, Dirac: where the ones of an identity matrix and of a Dirac kernel are. They begin at an element's number in C order, and
 // each call of next() tells of an element and goes on to the next one. `N` is an unsigned integer type.
+// write_ones<Pattern, T>(x, i, parameters...): the elements in 16 bytes, piece i, of x: 1 where the pattern has its ones, else 0.
+// write_ones_shard<Pattern, T>(x, i, region, parameters...): element i of a shard.
 #pragma once
 #include "store.cuh"
 
@@ -47,5 +49,16 @@ class Dirac {
         return one;
     }
 };
+
+template <template <typename> class Pattern, typename T, typename Array, typename... Parameters>
+__device__ __forceinline__ void write_ones(Array &x, i64 i, Parameters... parameters) {
+    Pattern<Number<Array>> ones(i * (sizeof(uint4) / sizeof(T)), parameters...);
+    write<T>(x, i, [&] { return T(ones.next() ? 1.0f : 0.0f); });
+}
+
+template <template <typename> class Pattern, typename T, typename Array, typename Region, typename... Parameters>
+__device__ __forceinline__ void write_ones_shard(Array &x, i64 i, const Region &region, Parameters... parameters) {
+    x[i] = T(Pattern<u64>(region.number(i), parameters...).next() ? 1.0f : 0.0f);
+}
 
 }  // namespace gpuinit

@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from gpuinit.checkpoint import initialize_file
+from gpuinit._models.checkpoint import initialize_file
 
 FILLED = {
     "F16": np.float16,

@@ -9,7 +9,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from gpuinit.backends.host import compiled
+from gpuinit._backends.host import compiled
 
 
 def cupy_or_skip():
@@ -55,5 +55,5 @@ def to_host(array) -> np.ndarray:
 @contextlib.contextmanager
 def by_ufuncs():
     """Fills of NumPy arrays within are those of an installation without compiled kernels."""
-    with mock.patch.object(compiled, "draw_of", return_value=None):
+    with mock.patch.object(compiled, "sampler_of", return_value=None):
         yield

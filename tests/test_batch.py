@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import gpuinit as gi
-from gpuinit import distributions
-from gpuinit.backends import host
+from gpuinit._backends import host
+from gpuinit._contract import distributions
 from tests.conftest import to_host
 from tests.layouts import LAYOUTS, Window
 
@@ -69,7 +69,7 @@ def values(x, distribution, stream):
 
 @pytest.fixture
 def fill_all(cupy):
-    from gpuinit.backends.cuda.batch import fill_all
+    from gpuinit._backends.cuda.batch import fill_all
 
     return fill_all
 
@@ -105,14 +105,14 @@ def test_arrays_of_all_sizes_together(cupy, fill_all):
 
 def test_arrays_that_are_filled_alone(cupy, fill_all, monkeypatch):
     """Those that are not contiguous, and large ones, among others that share launches."""
-    monkeypatch.setattr("gpuinit.backends.cuda.batch.LARGEST", 14)
+    monkeypatch.setattr("gpuinit._backends.cuda.batch.LARGEST", 14)
     batch = Batch(cupy, [(2, 7), (3, 5)], LAYOUTS)
     fill_all(batch.items)
     batch.check()
 
 
 def test_which_arrays_are_filled_alone(cupy, cudasim, fill_all, monkeypatch):
-    monkeypatch.setattr("gpuinit.backends.cuda.batch.LARGEST", 20)
+    monkeypatch.setattr("gpuinit._backends.cuda.batch.LARGEST", 20)
     normal, stream = distributions.normal(np.dtype(np.float32), 0, 1), gi.Generator(0).reserve(1)
     small = [cupy.empty(shape, np.float32) for shape in ((), (20,), (4, 5))]
     alone = [cupy.empty(21, np.float32), small[2][:, 1:]]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import gpuinit as gi
-from gpuinit.checkpoint import initialize_file
+from gpuinit._models.checkpoint import initialize_file
 from tests.checkpoints import BYTES, FILLED, LAYOUTS, NORMAL, described, elements, fails, left, write
 
 
@@ -40,7 +40,8 @@ def test_filled_and_kept(paths, content, padding):
 
 
 @pytest.mark.parametrize(
-    ("names", "message"), [(("\u00e9", "e\u0301"), "got two of the name"), (("\udc80",), "UTF-8 can encode")]
+    ("names", "message"),
+    [(("\u00e9", "e\u0301"), "must have parameter names that are unique"), (("\udc80",), "UTF-8 can encode")],
 )
 def test_names_are_checked_as_those_of_a_model(paths, names, message):
     write(paths[0], described(dict.fromkeys(names, ("F32", (2,)))))
@@ -188,7 +189,7 @@ LARGE = """
 import resource, sys
 import numpy as np
 import gpuinit as gi
-from gpuinit.checkpoint import initialize_file
+from gpuinit._models.checkpoint import initialize_file
 
 gi.normal_(np.empty((2**11, 2**11), np.float32), generator=1)  # threads and their buffers
 with open("/proc/self/status") as status:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import gpuinit as gi
-from gpuinit import console
+from gpuinit import _console as console
 from gpuinit.__main__ import main
-from gpuinit.models import MODELS, gpt2, resnet50
+from gpuinit._cli.demo_models import MODELS, gpt2, resnet50
 
 RESNET50_DIGEST = "ae5974d3d1df724565c3abfb16975e210c8b23c666353d3ade3ca343dd44ac8a"
 LAST_LINE = (

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 import gpuinit as gi
-from gpuinit import distributions, kernel_sources
-from gpuinit.backends.host import compiled, draw
-from gpuinit.backends.host.scratch import Workspace
-from gpuinit.generator import Stream
+from gpuinit._backends import kernel_sources
+from gpuinit._backends.host import compiled, sampling
+from gpuinit._backends.host.workspace import Workspace
+from gpuinit._contract import distributions
+from gpuinit._contract.generator import Stream
 from tests.conftest import by_ufuncs
 
 STREAM = Stream(gi.Generator(42).reserve(0).key, 7)
@@ -39,7 +40,7 @@ def _only_where_compiled():
 
 
 def ufuncs(distribution, dtype):
-    return draw.by_ufuncs(distribution)
+    return sampling.by_ufuncs(distribution)
 
 
 def drawn(by, distribution, dtype, starts, length):
@@ -72,7 +73,7 @@ def drawn(by, distribution, dtype, starts, length):
 def test_runs(make, parameters, dtype, starts, length):
     distribution = make(dtype, *parameters)
     one_by_one = [drawn(ufuncs, distribution, dtype, [start], length) for start in starts]
-    assert drawn(compiled.draw_of, distribution, dtype, starts, length).tobytes() == np.concatenate(one_by_one).tobytes()
+    assert drawn(compiled.sampler_of, distribution, dtype, starts, length).tobytes() == np.concatenate(one_by_one).tobytes()
 
 
 @pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
@@ -102,7 +103,7 @@ def test_a_constant(dtype, start):
 def test_many_words(make, parameters, dtype):
     distribution = make(dtype, *parameters)
     for start in range(0, 2**26, 2**20):
-        found, expected = (drawn(by, distribution, dtype, [start], 2**20) for by in (compiled.draw_of, ufuncs))
+        found, expected = (drawn(by, distribution, dtype, [start], 2**20) for by in (compiled.sampler_of, ufuncs))
         assert found.tobytes() == expected.tobytes()
 
 

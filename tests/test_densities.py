@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import gpuinit as gi
-from gpuinit import distributions
-from gpuinit.arguments import as_dtype
-from gpuinit.densities import density
+from gpuinit._contract import distributions
+from gpuinit._contract.densities import density
+from gpuinit._contract.dtypes import as_dtype
 
 stats = pytest.importorskip("scipy.stats")
 integrate = pytest.importorskip("scipy.integrate")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import gpuinit as gi
-from gpuinit import distributions
-from gpuinit.backends import host
+from gpuinit._backends import host
+from gpuinit._contract import distributions
 from tests.conftest import to_host
 
 DTYPES = ("float16", "float32", "float64")
@@ -122,7 +122,7 @@ def test_a_batch_is_filled_on_its_devices(cupy, cudasim):
     """Arrays of two devices in turn: each device gets one copy and one launch a kind, and the current one stays so."""
     if cupy.cuda.runtime.getDeviceCount() < 2:
         pytest.skip("one CUDA device only")
-    from gpuinit.backends.cuda.batch import fill_all
+    from gpuinit._backends.cuda.batch import fill_all
 
     float32 = np.dtype(np.float32)
     fills = [distributions.normal(float32, 0, 1), distributions.uniform(float32, 0, 1), distributions.Point(np.float32(3))]
@@ -177,7 +177,7 @@ extern "C" __global__ void gpuinit_far(unsigned int *window, long long first, lo
 @pytest.mark.parametrize("first", [2**31, 2**32, 2**35 + 8, 2**62])
 def test_indices_beyond_32_bits(cupy, first):
     """Elements `first` to `first + 20` of a longer array, against NumPy's Philox advanced to the place."""
-    from gpuinit.kernel_sources import source
+    from gpuinit._backends.kernel_sources import source
 
     code = "#include <cupy/complex.cuh>\n#include <cupy/carray.cuh>\n" + source("fill.cuh", "uniform.cuh") + FAR_KERNEL
     kernel = cupy.RawModule(code=code, options=("--std=c++17",)).get_function("gpuinit_far")
@@ -217,7 +217,7 @@ extern "C" __global__ void gpuinit_ones(bool *eye, bool *dirac, u64 first_of_eye
 @pytest.mark.parametrize("row", [0, 1, 2**14, 2**16 + 3, 2**30])
 def test_ones_beyond_32_bits(cupy, inputs, row):
     """Where eye_ and dirac_ have ones, among 40 elements about a row's, by Python's integers."""
-    from gpuinit.kernel_sources import source
+    from gpuinit._backends.kernel_sources import source
 
     code = "#include <cupy/complex.cuh>\n#include <cupy/carray.cuh>\n" + source("identity.cuh") + ONES_KERNEL
     kernel = cupy.RawModule(code=code, options=("--std=c++17",)).get_function("gpuinit_ones")

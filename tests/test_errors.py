@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import gpuinit as gi
-from gpuinit.arguments import shown, unwrapped
+from gpuinit._contract.arguments import short_repr, unwrap
 from tests.conftest import to_host
 
 NAN, INF = float("nan"), float("inf")
@@ -371,7 +371,7 @@ REFUSED_CONSTANTS = [
 
 @pytest.mark.parametrize(("dtype", "value", "error"), REFUSED_CONSTANTS)
 def test_refused_constants(xp, dtype, value, error):
-    text = re.escape(shown(unwrapped(value)))
+    text = re.escape(short_repr(unwrap(value)))
     match = (
         rf"^val must .*\b{np.dtype(dtype)}\b.* got val={text}$"
         if error is ValueError

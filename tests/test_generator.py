@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import gpuinit as gi
-from gpuinit import golden
+from gpuinit._cli import golden
 
 SEEDS = [0, 42, 2**64 - 1, 2**100 + 7]
 

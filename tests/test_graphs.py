@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import gpuinit as gi
-from gpuinit import distributions
+from gpuinit._contract import distributions
 from tests.conftest import to_host
 from tests.layouts import Window
 
@@ -170,7 +170,7 @@ def test_many_fills_in_one_graph(cupy):
 
 def test_arrays_of_a_batch_are_captured_one_by_one(cupy):
     """The table of a shared launch is gone when the graph runs, so each array is a node."""
-    from gpuinit.backends.cuda.batch import fill_all
+    from gpuinit._backends.cuda.batch import fill_all
 
     gi.warmup()
     stream, float32 = generator_at(5).reserve(1), np.dtype(np.float32)

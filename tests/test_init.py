@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from gpuinit.__main__ import main
-from gpuinit.checkpoint import initialize_file
+from gpuinit._models.checkpoint import initialize_file
 from tests.checkpoints import LAYOUTS, NORMAL, left, write
 
 RULES = """
@@ -83,7 +83,8 @@ def test_the_command_needs_all_arguments(command, capsys):
 # The command, which stops when the first tensor is done until a line comes. What ignores a signal starts others that ignore it.
 STOPPING = """
 import contextlib, signal, sys
-from gpuinit import __main__, console
+from gpuinit import __main__
+from gpuinit import _console as console
 
 @contextlib.contextmanager
 def progress(label, total):

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 
-from gpuinit.backends.host.scratch import Workspace
-from gpuinit.backends.host.transforms import inverse_cdf_of
-from gpuinit.inverse_cdf import OCTAVES, TABLES, coefficients
-from gpuinit.normal_cdf import cdf, interval
+from gpuinit._backends.host.ufuncs import inverse_cdf_of
+from gpuinit._backends.host.workspace import Workspace
+from gpuinit._contract.inverse_cdf import OCTAVES, TABLES, coefficients
+from gpuinit._contract.normal_cdf import cdf, interval
 
 BOUNDS = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-14}
 

@@ -10,8 +10,7 @@ import sys
 
 import pytest
 
-from gpuinit import kernel_sources
-from gpuinit.backends import host
+from gpuinit._backends import host, kernel_sources
 from tests.conftest import cupy_or_skip
 
 KERNEL = re.compile(r"void (gpuinit_\w+)\(")
@@ -23,7 +22,7 @@ import json
 import cupy
 from cupy.cuda import compiler
 import gpuinit
-from gpuinit.arguments import as_dtype
+from gpuinit._contract.dtypes import as_dtype
 
 found = []
 compile_program = compiler._NVRTCProgram.compile
@@ -130,6 +129,6 @@ def test_a_header_brings_what_it_includes_once():
 
 def test_backends_offer_the_same_primitives():
     pytest.importorskip("cupy")
-    from gpuinit.backends import cuda
+    from gpuinit._backends import cuda
 
     assert cuda.__all__ == host.__all__

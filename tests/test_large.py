@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import gpuinit as gi
-from gpuinit.backends.host.fill import pieces
-from gpuinit.backends.host.scratch import Workspace
-from gpuinit.backends.host.words import words
+from gpuinit._backends.host.fill import pieces
+from gpuinit._backends.host.random_words import words
+from gpuinit._backends.host.workspace import Workspace
 
 
 @pytest.mark.parametrize("shape", [(2**33,), (2**18, 2**15), (3, 2**31 + 1), (2**31 + 1, 2)], ids=str)

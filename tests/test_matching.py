@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from gpuinit.parameters import Param, Shapes
-from gpuinit.rules.matching import matches
+from gpuinit._rules.matching import matches
+from gpuinit._rules.parameters import Param, Shapes
 
 
 class Base: ...

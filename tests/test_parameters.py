@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gpuinit as gi
-from gpuinit.parameters import Param, Shapes
+from gpuinit._rules.parameters import Param, Shapes
 from tests.conftest import to_host
 
 NORMAL = [("*", "normal_")]
@@ -83,8 +83,8 @@ def test_siblings_are_found_once_for_all_parameters():
     [
         (itself, ValueError, "model must not contain itself"),
         (lambda: {"": np.ones(3)}, TypeError, "non-empty strings or integers as keys, got the key '' in model"),
-        (lambda: {1: np.ones(3), "1": np.ones(3)}, ValueError, "got two of the name '1'"),
-        (lambda: {"\u00e9": np.ones(3), "e\u0301": np.ones(3)}, ValueError, "got two of the name"),
+        (lambda: {1: np.ones(3), "1": np.ones(3)}, ValueError, "got '1' twice"),
+        (lambda: {"\u00e9": np.ones(3), "e\u0301": np.ones(3)}, ValueError, "must have parameter names that are unique"),
         (lambda: {"\udc80": np.ones(3)}, ValueError, r"names that UTF-8 can encode, got '\\udc80'"),
         (Named, TypeError, "got 3.0 of type float for a"),
         (lambda: Named, TypeError, "got <class .*Named'> of type type"),

@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 
 import gpuinit as gi
-from gpuinit import distributions, plot, plot_command
+from gpuinit import plot
 from gpuinit.__main__ import main
-from gpuinit.arguments import as_dtype
-from gpuinit.rules.calls import initializer
+from gpuinit._cli import plot as plot_command
+from gpuinit._contract import distributions
+from gpuinit._contract.dtypes import as_dtype
+from gpuinit._plot import figures
+from gpuinit._rules.calls import parse_initializer
 
 pytest.importorskip("matplotlib")
 
@@ -67,7 +70,7 @@ def test_signal_of_a_stack(init):
     for panel in figure.axes:
         assert panel.get_yscale() == "log"
         assert panel.get_xlabel() == "layers passed (0: the input)"
-        assert legend(panel) == (list(init) if isinstance(init, dict) else [str(initializer(init))])
+        assert legend(panel) == (list(init) if isinstance(init, dict) else [str(parse_initializer(init))])
 
 
 def test_lines_are_the_signal():
@@ -84,7 +87,7 @@ def test_what_vanishes_or_overflows_is_left_out():
 
 
 def test_given_axes():
-    figure = plot.new_figure(5)
+    figure = figures.new_figure(5)
     axes = figure.subplots(1, 2)
     assert plot.signal([(9, 9)] * 3, "xavier_normal_", batch=2, axes=axes) is figure
     plot.signal([(9, 9)] * 3, "orthogonal_", batch=2, axes=axes)
@@ -111,14 +114,14 @@ def test_signal_of_modules():
     [("a" * 30, 30, "a" * 30), (LONG.format(11), 30, "…ctions.output.weight")],
 )
 def test_shortened(name, length, expected):
-    assert len(plot.shortened(name)) == length
-    assert plot.shortened(name).endswith(expected.removeprefix("…"))
-    assert plot.shortened(name).startswith(expected[0])
+    assert len(figures.shorten_name(name)) == length
+    assert figures.shorten_name(name).endswith(expected.removeprefix("…"))
+    assert figures.shorten_name(name).startswith(expected[0])
 
 
 def entry(name, initializer, shape=(60, 50), dtype="float32"):
     x = np.empty(shape, as_dtype(dtype))
-    (filled,) = gi.initialize({name: x}, [("*", initializer)], seed=1)._filled
+    (filled,) = gi.initialize({name: x}, [("*", initializer)], seed=1)._entries
     return name, x, filled.distribution
 
 
@@ -148,7 +151,7 @@ def test_largest_of_many():
     sizes = [10 * (10 + i % 7) for i in range(40)]
     chosen = sorted(sorted(range(40), key=lambda i: -sizes[i])[:24])
     titles = [panel.get_title().split("\n")[0] for panel in figure.axes]
-    assert titles == [plot.shortened(LONG.format(i)) for i in chosen]
+    assert titles == [figures.shorten_name(LONG.format(i)) for i in chosen]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64", "complex64"])
@@ -163,7 +166,7 @@ def test_histogram_of_a_dtype(dtype):
 def test_histograms_are_of_a_sample(xp):
     x = gi.uniform_(xp.empty((2**10, 2**9), np.float32), generator=1)
     x[:, 1] = 7  # a column
-    sample = plot._sample(x)
+    sample = figures._sample(x)
     assert 2**17 < sample.size <= 2**18
     assert np.mean(sample == 7) == pytest.approx(2**-9, rel=0.01)
 
@@ -202,7 +205,7 @@ def test_importing_brings_no_matplotlib_and_drawing_no_pyplot():
 
 
 def test_without_matplotlib(monkeypatch, capsys, tmp_path):
-    monkeypatch.delitem(sys.modules, "gpuinit.figure", raising=False)
+    monkeypatch.delitem(sys.modules, "gpuinit._plot.figure", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(RuntimeError, match=r'pip install "gpuinit\[plot\]"'):
         plot.histograms([("w", np.ones(3), None)])
@@ -220,9 +223,9 @@ def test_command(tmp_path, capsys):
 
 @pytest.mark.parametrize("call", ["normal_(std=0.02)", "orthogonal_", "zeros_", "variance_scaling_(scale=2, mode='fan_avg')"])
 def test_picture_of_the_command(call):
-    figure = plot_command.draw((40, 30), initializer(call), "tanh", 5, 3)
+    figure = plot_command.draw((40, 30), parse_initializer(call), "tanh", 5, 3)
     written = assert_readable(figure)
-    assert written[0] == f"{initializer(call)}, tanh, 5 layers, seed 3"
+    assert written[0] == f"{parse_initializer(call)}, tanh, 5 layers, seed 3"
     assert [panel.get_title() for panel in figure.axes] == ["weight of the first layer\n40x30", *TITLES]
     expected = plot.signal_variances([(40, 30), (30, 40)] * 2 + [(40, 30)], call, "tanh", seed=3)
     shown = np.where(expected.activations > 0, expected.activations, np.nan)

@@ -207,7 +207,7 @@ def test_no_thread_can_be_started():
 def test_an_error_of_a_helper_reaches_the_caller():
     """However slowly the helper ends: here each line that it runs of the module takes its time."""
     run("""
-        from gpuinit.threads import for_each
+        from gpuinit._backends.threads import for_each
 
         def slow(frame, event, _):
             if not frame.f_code.co_filename.endswith("threads.py"):
@@ -267,7 +267,7 @@ def test_an_interrupt_at_any_call():
 
             def trace(frame, event, _):
                 nonlocal calls
-                if frame.f_back.f_code.co_filename.endswith("gpuinit/threads.py"):
+                if frame.f_back.f_code.co_filename.endswith("_backends/threads.py"):
                     calls += 1
                     if calls == number:
                         raise Interrupt

@@ -7,7 +7,7 @@ import pytest
 
 import gpuinit as gi
 from gpuinit import rules
-from gpuinit.models import gpt2, resnet50
+from gpuinit._cli.demo_models import gpt2, resnet50
 
 SMALL = {
     "gpt2": (gpt2(n_layer=2, width=16, vocabulary=60, positions=8), rules.gpt2(2)),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import gpuinit as gi
-from gpuinit import golden, selfcheck
+from gpuinit._cli import golden, selfcheck
 
 
 def test_this_machine_passes(capsys):
@@ -30,7 +30,7 @@ def test_a_difference_is_named(monkeypatch, capsys, what):
 def test_flushed_subnormals_are_seen():
     """In a process of its own, since the CPU's state outlasts a test."""
     pytest.importorskip("torch")
-    code = "import torch; torch.set_flush_denormal(True); from gpuinit.selfcheck import run; raise SystemExit(run())"
+    code = "import torch; torch.set_flush_denormal(True); from gpuinit._cli.selfcheck import run; raise SystemExit(run())"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 1
     assert "flush subnormal" in run.stdout

@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import gpuinit as gi
-from gpuinit.arguments import as_dtype
-from gpuinit.backends.host import regions
-from gpuinit.backends.host.philox import philox
-from gpuinit.backends.host.scratch import Workspace
-from gpuinit.regions import Region
+from gpuinit._backends.host import region_words
+from gpuinit._backends.host.philox import philox
+from gpuinit._backends.host.workspace import Workspace
+from gpuinit._contract.dtypes import as_dtype
+from gpuinit._contract.regions import Region
 from tests.conftest import to_host
 from tests.layouts import LAYOUTS, Window
 from tests.test_memory import LIMIT, peak_memory
@@ -102,7 +102,7 @@ def test_every_cut(xp, name, arguments, shapes):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64])
 def test_every_cut_by_the_philox_in_ufuncs(monkeypatch, dtype):
     """Which serves many runs only, if left to itself."""
-    monkeypatch.setattr(regions, "MANY_RUNS", 1)
+    monkeypatch.setattr(region_words, "MANY_RUNS", 1)
     for shape in WEIGHTS + [(2, 1, 2, 1, 2, 1), (2, 30)]:
         check(np, "normal_", {"mean": 1}, shape, dtype, every_cut(shape))
 

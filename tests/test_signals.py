@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gpuinit as gi
-from gpuinit.signals import ACTIVATIONS, activation, signal_variances
+from gpuinit._plot.signals import ACTIVATIONS, activation, signal_variances
 
 SQUARE = [(300, 300)] * 30
 WIDENING = [(800, 200)]

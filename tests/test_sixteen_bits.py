@@ -17,8 +17,8 @@ import pytest
 from scipy import special
 
 import gpuinit as gi
-from gpuinit.arguments import rounded
-from gpuinit.backends.host import compiled, regions
+from gpuinit._backends.host import compiled, region_words
+from gpuinit._contract.dtypes import round_parameter
 from tests.conftest import to_host
 from tests.layouts import LAYOUTS, Window
 
@@ -61,10 +61,10 @@ def nearest_exactly(value, dtype):
 @pytest.fixture
 def counted(monkeypatch):
     """Call it with words: all later fills by NumPy's ufuncs, as these are from now on, read these instead of Philox's."""
-    monkeypatch.setattr(compiled, "draw_of", lambda distribution, real: None)
+    monkeypatch.setattr(compiled, "sampler_of", lambda distribution, real: None)
 
     def count(words):
-        monkeypatch.setattr(regions, "words", lambda space, stream, start, count, bits: words[start : start + count].copy())
+        monkeypatch.setattr(region_words, "words", lambda space, stream, start, count, bits: words[start : start + count].copy())
 
     return count
 
@@ -269,7 +269,7 @@ def test_scalars_are_rounded_once(dtype):
     random_ones = [math.ldexp(generator.uniform(-1, 1), generator.randint(-140, 16)) for _ in range(5000)]
     extremes = [0.0, -0.0, 5e-324, -5e-324, 1e-50, largest, largest * 1.001, largest * 1.01, -1.7e308]
     for value in itertools.chain(hard_cases(dtype), random_ones, extremes):
-        result, expected = np.asarray(rounded(value, dtype)), np.asarray(nearest_exactly(value, dtype))
+        result, expected = np.asarray(round_parameter(value, dtype)), np.asarray(nearest_exactly(value, dtype))
         assert result.dtype == dtype
         assert result.tobytes() == expected.tobytes(), f"{value.hex()} to {dtype}: {result}, not {expected}"
 

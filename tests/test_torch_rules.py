@@ -11,11 +11,11 @@ import pytest
 
 import gpuinit as gi
 from gpuinit import rules
-from gpuinit.backends import recorded
-from gpuinit.distributions import Normal, Uniform
-from gpuinit.parameters import parameters
-from gpuinit.rules.calls import Call
-from gpuinit.rules.matching import chosen
+from gpuinit._backends.targets import planned
+from gpuinit._contract.distributions import Normal, Uniform
+from gpuinit._rules.calls import Call
+from gpuinit._rules.matching import choose_initializers
+from gpuinit._rules.parameters import find_parameters
 
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
@@ -23,15 +23,15 @@ from torch import nn  # noqa: E402
 from tests.torch_models import GPT2, Asked, ResNet  # noqa: E402
 
 
-def planned(model, of_rules):
+def planned_writes(model, of_rules):
     """What rules write to each parameter, as `Asked` gives what torch writes."""
-    found = parameters(model)
+    found = find_parameters(model)
     asked = {}
-    for (param, array), choice in zip(found, chosen(of_rules, [param for param, _ in found]), strict=True):
-        with recorded(only_planned=True) as writes:
+    for (param, array), choice in zip(found, choose_initializers(of_rules, [param for param, _ in found]), strict=True):
+        with planned() as writes:
             given = {"generator": gi.Generator(0)} if isinstance(choice, Call) else {"generator": gi.Generator(0), "param": param}
             choice(array, **given)
-        match writes[-1].arguments[0]:
+        match writes[-1].operation.distribution:
             case Uniform(scale=scale, low=low):
                 asked[param.name] = "uniform", low, low + scale
             case Normal(mean=mean, std=std):
@@ -85,9 +85,9 @@ LAYERS = [
 def test_torch_defaults_ask_for_what_torch_does(make):
     with Asked() as asked:
         layer = make()
-    assert_same(asked.of(layer), planned(layer, rules.torch_defaults()))
+    assert_same(asked.of(layer), planned_writes(layer, rules.torch_defaults()))
     inside = nn.ModuleDict({"deep": nn.ModuleList([layer])})
-    assert_same(asked.of(inside), planned(inside, rules.torch_defaults()))
+    assert_same(asked.of(inside), planned_writes(inside, rules.torch_defaults()))
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # of deprecated names
@@ -145,11 +145,11 @@ def test_what_is_not_of_torchs_layers_is_listed(model, unknown):
 
 
 def arrays_of(model):
-    return {param.name: np.empty(param.shape, np.float32) for param, _ in parameters(model)}
+    return {param.name: np.empty(param.shape, np.float32) for param, _ in find_parameters(model)}
 
 
 def bytes_of(model):
-    return {param.name: array.detach().numpy().tobytes() for param, array in parameters(model)}
+    return {param.name: array.detach().numpy().tobytes() for param, array in find_parameters(model)}
 
 
 SMALL = {
@@ -173,7 +173,7 @@ def test_models_get_what_their_code_asks_for(make, of_rules):
     with Asked() as asked:
         model = make()
     code = asked.of(model)
-    assert_same(code, planned(model, of_rules))
+    assert_same(code, planned_writes(model, of_rules))
     report = gi.initialize(model, of_rules, seed=42)
     for row in report.rows:
         kind, *numbers = code[row.name]

@@ -25,7 +25,7 @@ class HostKernels(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if self.target_name != "wheel" or os.name != "posix":
             return
-        sources = runpy.run_path(str(Path(self.root, "gpuinit", "kernel_sources.py")))
+        sources = runpy.run_path(str(Path(self.root, "gpuinit", "_backends", "kernel_sources.py")))
         place: Path = sources["host_library"]()
         self._folder = tempfile.mkdtemp()
         library = Path(self._folder, place.name)

@@ -13,7 +13,7 @@ import mpmath
 import numpy as np
 from scipy.special import ndtri
 
-from gpuinit.inverse_cdf import OCTAVES, TABLES, Layout
+from gpuinit._contract.inverse_cdf import OCTAVES, TABLES, Layout
 
 mpmath.mp.dps = 60
 

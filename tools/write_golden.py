@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gpuinit import CONTRACT_VERSION, Generator, digest
-from gpuinit.golden import PATH, fill, load, normals_of
+from gpuinit._cli.golden import PATH, fill, load, normals_of
 
 # Sets of dtypes, one after the other in the file: a new one leaves the cases of the others as they are.
 DTYPES = (("float16", "float32", "float64"), ("bfloat16", "complex64", "complex128"))

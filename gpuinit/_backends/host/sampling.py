@@ -1,0 +1,32 @@
+"""Values of runs of consecutive elements: by the compiled kernels if there are any, else by words and ufuncs."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from gpuinit._backends.host import compiled
+from gpuinit._backends.host.region_words import run_words
+from gpuinit._backends.host.sampler import Sampler
+from gpuinit._backends.host.ufuncs import transform_of
+from gpuinit._backends.host.workspace import Workspace
+from gpuinit._contract.distributions import Normal, Truncated, Uniform
+from gpuinit._contract.generator import Stream
+
+
+def sampler_of(distribution: Uniform | Normal | Truncated, real: np.dtype[Any]) -> Sampler:
+    """Return the fastest sampler of a distribution, whose parameters are of the working precision `real`."""
+    return compiled.sampler_of(distribution, real) or by_ufuncs(distribution)
+
+
+@functools.lru_cache
+def by_ufuncs(distribution: Uniform | Normal | Truncated) -> Sampler:
+    """Return a sampler that gives the same values without a compiler's help."""
+    transform = transform_of(distribution)
+
+    def sample(space: Workspace, stream: Stream, starts: np.ndarray, length: int, out: np.ndarray) -> None:
+        transform(space, run_words(space, stream, starts, length, 8 * out.itemsize), out)
+
+    return sample

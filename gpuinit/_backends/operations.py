@@ -1,0 +1,101 @@
+"""What a backend can do to an array: one class per operation, and the protocol that `host` and `cuda` follow.
+
+An initializer comes to exactly one operation, once everything about its arguments is checked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, assert_never
+
+from gpuinit._contract.distributions import Distribution, Normal
+from gpuinit._contract.generator import Stream
+from gpuinit._contract.shards import Shard
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Fill:
+    """Write to each element what the distribution makes of its word."""
+
+    distribution: Distribution
+    stream: Stream
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Constant:
+    """Write one value, a scalar of the array's dtype, to each element."""
+
+    value: Any
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Eye:
+    """Write ones on the diagonal, zeros elsewhere."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Dirac:
+    """Write ones at the kernel's centre where output channel o of a group meets input channel o, zeros elsewhere."""
+
+    groups: int
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Sparse:
+    """Write `values`, and 0 to `zeros` elements of each column."""
+
+    zeros: int
+    values: Normal
+    stream: Stream
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Orthogonal:
+    """Write gain * Q, Q Haar-distributed with orthonormal columns (rows, if there are fewer rows than columns)."""
+
+    gain: float
+    stream: Stream
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Truncate:
+    """Round each element toward zero."""
+
+
+Operation = Fill | Constant | Eye | Dirac | Sparse | Orthogonal | Truncate
+
+
+class Backend(Protocol):
+    """A module with a function per operation.
+
+    `x` is an array of the backend's library that has elements; with a shard, `x` is that part of a larger array.
+    """
+
+    def fill(self, x: Any, distribution: Distribution, stream: Stream, shard: Shard | None = None) -> None: ...
+    def constant(self, x: Any, value: Any) -> None: ...
+    def eye(self, x: Any, shard: Shard | None = None) -> None: ...
+    def dirac(self, x: Any, groups: int, shard: Shard | None = None) -> None: ...
+    def sparse(self, x: Any, zeros: int, values: Normal, stream: Stream, shard: Shard | None = None) -> None: ...
+    def orthogonal(self, x: Any, gain: float, stream: Stream, shard: Shard | None = None) -> None: ...
+    def truncate(self, x: Any) -> None: ...
+
+
+def perform(backend: Backend, x: Any, operation: Operation, shard: Shard | None) -> None:
+    """Do one operation to an array."""
+    match operation:
+        case Fill():
+            backend.fill(x, operation.distribution, operation.stream, shard)
+        case Constant():
+            backend.constant(x, operation.value)
+        case Eye():
+            backend.eye(x, shard)
+        case Dirac():
+            backend.dirac(x, operation.groups, shard)
+        case Sparse():
+            backend.sparse(x, operation.zeros, operation.values, operation.stream, shard)
+        case Orthogonal():
+            backend.orthogonal(x, operation.gain, operation.stream, shard)
+        case Truncate():
+            backend.truncate(x)
+        case _:
+            assert_never(operation)

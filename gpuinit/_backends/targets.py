@@ -1,0 +1,158 @@
+"""From the array that a user gives to the write that a backend performs: `target` checks it, `Target.write` has it written."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from gpuinit._backends.operations import Backend, Operation, Orthogonal, perform
+from gpuinit._backends.view import View
+from gpuinit._backends.views import view_of
+from gpuinit._contract.arguments import short_repr
+from gpuinit._contract.dtypes import INEXACT, native
+from gpuinit._contract.shards import Shard
+
+
+class Target(NamedTuple):
+    """A checked array: the view of its memory, its dtype in native byte order, and what part of a larger array it is, if any.
+
+    Shape and size are those of the whole: everything but the writing goes by them.
+    """
+
+    view: View
+    dtype: np.dtype[Any]
+    shard: Shard | None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.shard.global_shape if self.shard else tuple(self.view.array.shape)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shard.global_shape) if self.shard else int(self.view.array.size)
+
+    def write(self, operation: Operation) -> None:
+        """Perform an operation on the array; within `planned` or `observed`, do as those say."""
+        _handler.get()(Write(self, operation))
+
+
+class Write(NamedTuple):
+    """An operation and the array that it is for: what an initializer comes to once everything is checked."""
+
+    to: Target
+    operation: Operation
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the values are the same everywhere to the last bit: all are, except those that BLAS computes."""
+        return not isinstance(self.operation, Orthogonal)
+
+    def perform(self) -> None:
+        """Write to the array, unless it has no elements, and tell its owner."""
+        view = self.to.view
+        if view.array.size:
+            with view.scope():
+                perform(_backend(view.backend), view.array, self.operation, self.to.shard)
+        view.written()  # of a DTensor without elements here too, so that autograd finds the same in every process
+
+
+# What is done with a write.
+_handler: ContextVar[Callable[[Write], None]] = ContextVar("_handler", default=Write.perform)
+
+
+@contextlib.contextmanager
+def planned() -> Iterator[list[Write]]:
+    """Collect the writes of all initializers called within; none is performed, though generators move on."""
+    writes: list[Write] = []
+    with _handling_by(writes.append):
+        yield writes
+
+
+@contextlib.contextmanager
+def observed() -> Iterator[list[Write]]:
+    """Collect the writes of all initializers called within, which are performed as ever."""
+    writes: list[Write] = []
+
+    def note_and_perform(write: Write) -> None:
+        writes.append(write)
+        write.perform()
+
+    with _handling_by(note_and_perform):
+        yield writes
+
+
+@contextlib.contextmanager
+def _handling_by(handler: Callable[[Write], None]) -> Iterator[None]:
+    token = _handler.set(handler)
+    try:
+        yield
+    finally:
+        _handler.reset(token)
+
+
+@functools.cache
+def _backend(name: Literal["host", "cuda"]) -> Backend:
+    """Import a backend, when the first array for it comes; mypy checks here that each is what the protocol says."""
+    if name == "cuda":
+        from gpuinit._backends import cuda
+
+        return cuda
+    from gpuinit._backends import host
+
+    return host
+
+
+def target(x: Any, dtypes: frozenset[str] = INEXACT, shard: Shard | None = None) -> Target:
+    """Check that `x` is an array that can be filled, of one of `dtypes`, and of the shard's shape.
+
+    Raises
+    ------
+    TypeError
+        If `x` is not an array, or cannot be written, or has another dtype; if `shard` is not a Shard, or `x` has one of its own.
+    ValueError
+        If `x` overlaps itself, or does not have the shard's shape.
+    RuntimeError
+        If no device can be used for it.
+    """
+    view = view_of(x)
+    dtype, name = native(view.array.dtype)
+    if name not in dtypes:
+        raise TypeError(f"x must be an array of one of the dtypes {', '.join(sorted(dtypes))}; got {dtype}")
+    if _may_overlap(view.array):
+        raise ValueError(
+            f"x must not overlap itself, got shape {tuple(view.array.shape)} with strides {tuple(view.array.strides)} "
+            "(a broadcast, expanded or as_strided array?); fill a copy of it instead"
+        )
+    return Target(view, dtype, _check_shard(view, shard))
+
+
+def _check_shard(view: View, shard: Shard | None) -> Shard | None:
+    """Return what part of a larger array the view is, by its owner or the caller; None if it is the whole."""
+    shape = tuple(view.array.shape)
+    if shard is None:
+        shard = view.shard
+    elif view.shard is not None:
+        raise TypeError(f"shard must be None for a DTensor, which knows its place in the whole, got shard={short_repr(shard)}")
+    elif not isinstance(shard, Shard):
+        raise TypeError(f"shard must be a gpuinit.Shard or None, got {short_repr(shard)} of type {type(shard).__name__}")
+    elif shape != shard.shape:
+        raise ValueError(f"x must have the shard's shape {shard.shape}, got shape {shape} and shard={short_repr(shard)}")
+    return None if shard is None or shape == shard.global_shape else shard
+
+
+def _may_overlap(array: Any) -> bool:
+    """Check whether two elements may share a byte: true unless each axis steps over all that the smaller steps reach."""
+    if array.flags.c_contiguous or array.size == 0:
+        return False
+    reach = array.itemsize
+    for step, length in sorted((abs(stride), length) for stride, length in zip(array.strides, array.shape) if length > 1):
+        if step < reach:
+            return True
+        reach += step * (length - 1)
+    return False

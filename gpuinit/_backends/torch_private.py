@@ -1,0 +1,49 @@
+"""Everything of torch's that is not its public interface, one function each: what a new torch may break is here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def outside_modes() -> Iterator[None]:
+    """Within, an ordinary tensor stays one though a fake mode or a transform is active, which would see a view taken of it."""
+    torch = sys.modules["torch"]
+    with torch._C._DisableTorchDispatch(), torch._C._DisableFuncTorch():
+        yield
+
+
+def is_in_transform(x: Any) -> bool:
+    """Check for a tensor inside a torch.func transform."""
+    return bool(sys.modules["torch"]._C._functorch.is_functorch_wrapped_tensor(x))
+
+
+def is_wrapper(x: Any) -> bool:
+    """Check for a subclass that answers torch's operations itself, and may not have the memory it shows."""
+    return type(x).__torch_dispatch__ is not sys.modules["torch"]._C._disabled_torch_dispatch_impl
+
+
+def is_zero_tensor(x: Any) -> bool:
+    """Check for a zero that exists as a flag alone."""
+    return bool(x._is_zerotensor())
+
+
+def is_functional(x: Any) -> bool:
+    """Check for a tensor of a functionalizing trace."""
+    return bool(sys.modules["torch"]._is_functional_tensor(x))
+
+
+def local_tensor(x: Any) -> Any:
+    """Return a DTensor's part in this process; `to_local()` would record a gradient, or mark the part as a Parameter."""
+    return x._local_tensor
+
+
+def shard_order(x: Any) -> Any:
+    """Return a DTensor's pairs (axis, mesh axes in the order in which they cut it).
+
+    Where torch has no such order, the mesh's axes always cut from the first to the last, and there are no pairs.
+    """
+    return getattr(x._spec, "shard_order", None) or ()

@@ -1,0 +1,91 @@
+"""Views of torch's tensors, and of what this process holds of a DTensor; torch is never imported here."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import Any
+
+import numpy as np
+
+from gpuinit._backends import torch_private
+from gpuinit._backends.dtensor import local_part
+from gpuinit._backends.gpu import usable_cupy
+from gpuinit._backends.view import View
+from gpuinit._contract.dtypes import bfloat16
+
+
+def view_of_tensor(x: Any) -> View:
+    """Return the view of a torch tensor on the CPU or a CUDA device."""
+    torch = sys.modules["torch"]
+    if reason := _why_not(torch, x):
+        raise TypeError(f"x must be a plain, dense tensor with memory of its own, got {reason}")
+
+    def written() -> None:
+        _raise_version(x)
+
+    with torch_private.outside_modes():
+        data = x.detach()
+        if x.device.type == "cpu":
+            if x.dtype == torch.bfloat16:
+                return View("host", data.view(torch.uint16).numpy().view(bfloat16()), written=written)
+            return View("host", data.numpy(), written=written)
+
+    cupy = usable_cupy()
+
+    @contextlib.contextmanager
+    def scope() -> Any:
+        # torch's own stream of that device, so that the fill is ordered with torch's work.
+        stream = torch.cuda.current_stream(x.device)
+        with torch.cuda.device(x.device), cupy.cuda.Device(x.device.index), cupy.cuda.Stream.from_external(stream):
+            yield
+
+    with scope():
+        return View("cuda", cupy.from_dlpack(data), scope, written)
+
+
+def view_of_dtensor(x: Any) -> View:
+    """Return the view of this process's part of a DTensor, and its place in the whole."""
+    tensor, shard = local_part(x)
+    view = view_of_tensor(tensor)
+
+    def written() -> None:
+        view.written()
+        _raise_version(x)  # the wrapper, which autograd saves, has a counter of its own
+
+    return view._replace(written=written, shard=shard)
+
+
+def _raise_version(x: Any) -> None:
+    """Let autograd know of a write that it did not see: a later backward pass would use the new values in silence."""
+    if not x.is_inference():  # these have no version counter
+        sys.modules["torch"].autograd.graph.increment_version(x)
+
+
+def _why_not(torch: Any, x: Any) -> str:
+    """Say what keeps a tensor from being filled through its memory, with the remedy; empty if nothing does."""
+    if torch.compiler.is_compiling():
+        return "one traced by torch.compile; fill it outside, or in a function under torch.compiler.disable"
+    if torch_private.is_in_transform(x):
+        return "one inside a torch.func transform (vmap, grad); fill it outside"
+    if torch.nn.parameter.is_lazy(x):
+        return "an uninitialized lazy parameter; run the module once, then fill it"
+    if torch_private.is_wrapper(x):
+        return f"the wrapper {type(x).__name__}; fill the tensor inside it, or a real one made from it"
+    if x.is_nested:
+        return "a nested tensor; fill the tensors in it"
+    if x.is_meta:
+        return "a meta tensor, which has no memory; materialize it first, as by module.to_empty(device=...)"
+    if x.layout != torch.strided or x.is_quantized:
+        return f"a {'quantized' if x.is_quantized else x.layout} tensor; fill a dense one and convert it"
+    if x.is_conj() or x.is_neg() or torch_private.is_zero_tensor(x):
+        return "a lazily conjugated, negated or zero tensor; fill the tensor that it is a view of, or x.clone()"
+    if torch_private.is_functional(x):
+        return "a functional tensor of a trace; fill it outside"
+    if x.numel() and not x.untyped_storage().nbytes():
+        return "one whose memory was freed; gather or materialize it first"
+    if x.device.type not in ("cpu", "cuda"):
+        return f"one on the device {x.device}; fill a CPU tensor and move it"
+    if not (x.dtype == torch.bfloat16 or hasattr(np, str(x.dtype).removeprefix("torch."))):
+        return f"one of {x.dtype}; fill a float32 tensor and convert it"
+    return ""

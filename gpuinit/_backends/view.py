@@ -1,0 +1,41 @@
+"""`View`: an array of any library as a backend sees it, and the errors that all libraries' arrays share."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Literal, NamedTuple
+
+from gpuinit._contract.shards import Shard
+
+
+def _tell_nobody() -> None:
+    pass
+
+
+class View(NamedTuple):
+    """Memory to fill.
+
+    `array` is NumPy's or CuPy's on that memory; the backend is called within `scope()`, and `written()` afterwards, for the
+    owner's sake; `shard` is what part of a larger array it is, if its owner knows.
+    """
+
+    backend: Literal["host", "cuda"]
+    array: Any
+    scope: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext
+    written: Callable[[], None] = _tell_nobody
+    shard: Shard | None = None
+
+
+def type_name(x: Any) -> str:
+    """Return an object's type as error messages name it."""
+    return f"{type(x).__module__}.{type(x).__qualname__}".removeprefix("builtins.")
+
+
+def read_only_error(x: Any) -> TypeError:
+    """Return the error for an array that cannot be written."""
+    return TypeError(
+        f"x must be writeable, got a read-only {type_name(x)}; fill a writeable copy, x.copy(), or a new NumPy array, and "
+        "convert it (jax.numpy.asarray(filled))"
+    )

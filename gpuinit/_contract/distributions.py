@@ -1,0 +1,190 @@
+"""What a fill draws from, as numbers ready for any backend: checked, rounded, and the same on every machine.
+
+`docs/values.md` gives the arithmetic that a backend performs on these numbers, element by element.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gpuinit._contract.arguments import complex_number, finite_in, not_negative, real
+from gpuinit._contract.dtypes import real_part, round_parameter, working
+from gpuinit._contract.normal_cdf import interval
+
+# The least width of a truncation interval, as a fixed-point probability: 2**-32, a mass of 2.3e-10.
+LEAST_WIDTH = 2**32
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """Every element is `value`; the position advances all the same."""
+
+    value: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Uniform:
+    """u * scale + low, clamped to [least, greatest]; all in the working precision."""
+
+    scale: Any
+    low: Any
+    least: Any
+    greatest: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Normal:
+    """z * std + mean in the working precision; `mean` for words of even number, `odd_mean` for the others.
+
+    The two differ in complex arrays alone, whose imaginary parts have the odd words.
+    """
+
+    mean: Any
+    std: Any
+    odd_mean: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Truncated:
+    """z * std + mean with Phi(z) in [start, start + width] * 2**-64, clamped to [least, greatest].
+
+    A negative `std` stands for the interval's mirror image.
+    """
+
+    start: int
+    width: int
+    mean: Any
+    std: Any
+    least: Any
+    greatest: Any
+
+    @property
+    def multiplier(self) -> int:
+        """The leading 32 bits of `width`, for 32-bit words."""
+        return self.width >> (32 - self.shift)
+
+    @property
+    def factor(self) -> int:
+        """What kernels multiply words by: `multiplier`, or the width itself for 64-bit words."""
+        return self.multiplier if self.std.dtype == np.float32 else self.width
+
+    @property
+    def shift(self) -> int:
+        """Right shift of word * multiplier that makes it a 64-bit fixed-point probability."""
+        return 64 - self.width.bit_length()
+
+
+Distribution = Point | Uniform | Normal | Truncated
+
+
+# What is cached below depends on its arguments alone: a dtype, and numbers that were made floats (0.0 for -0.0 does no harm,
+# since no result depends on a zero's sign). Equal parameters give the very same object, by which backends cache in their turn.
+
+
+def uniform(dtype: np.dtype[Any], a: Any, b: Any) -> Distribution:
+    """Check the bounds of `uniform_`; see there."""
+    return _uniform(real_part(dtype), real("a", a), real("b", b))
+
+
+@functools.lru_cache
+def _uniform(dtype: np.dtype[Any], a: float, b: float) -> Distribution:
+    low, high = finite_in("a", a, dtype), finite_in("b", b, dtype)
+    if low > high:
+        raise ValueError(f"a must not exceed b, got a={low}, b={high}")
+    if low == high:
+        return Point(round_parameter(low, dtype))
+    least, greatest = _smallest_from(low, dtype), _largest_below(high, dtype)
+    if least > greatest:
+        raise ValueError(f"[a, b) holds no value of {dtype}, got a={low}, b={high}")
+    real_type = working(dtype)
+    start = round_parameter(low, real_type)
+    with np.errstate(over="ignore", under="ignore"):
+        scale = round_parameter(high, real_type) - start
+    if not np.isfinite(scale):
+        raise ValueError(f"b - a must be finite in {real_type}, got a={low}, b={high}")
+    return Uniform(scale, start, round_parameter(least, real_type), round_parameter(greatest, real_type))
+
+
+def normal(dtype: np.dtype[Any], mean: Any, std: Any) -> Normal:
+    """Check the parameters of `normal_`; see there."""
+    if dtype.kind == "c":
+        return _complex_normal(dtype, complex_number("mean", mean), real("std", std))
+    return _normal(dtype, real("mean", mean), real("std", std))
+
+
+@functools.lru_cache
+def _normal(dtype: np.dtype[Any], mean: float, std: float) -> Normal:
+    real_type = working(dtype)
+    center = round_parameter(finite_in("mean", mean, real_type), real_type)
+    return Normal(center, round_parameter(finite_in("std", not_negative("std", std), real_type), real_type), center)
+
+
+@functools.lru_cache
+def _complex_normal(dtype: np.dtype[Any], mean: complex, std: float) -> Normal:
+    real_type = working(dtype)
+    width = finite_in("std", not_negative("std", std), real_type) / math.sqrt(2)
+    real_mean, imaginary_mean = (round_parameter(finite_in("mean", c, real_type), real_type) for c in (mean.real, mean.imag))
+    return Normal(real_mean, round_parameter(width, real_type), imaginary_mean)
+
+
+def truncated(dtype: np.dtype[Any], mean: Any, std: Any, a: Any, b: Any) -> Distribution:
+    """Check the parameters of `trunc_normal_`; see there."""
+    if dtype.kind == "c":
+        raise TypeError(f'x must be real for a truncated normal, got {dtype}; use variance_scaling_(x, distribution="normal")')
+    return _truncated(dtype, real("mean", mean), real("std", std), real("a", a), real("b", b))
+
+
+@functools.lru_cache
+def _truncated(dtype: np.dtype[Any], mean: float, std: float, low: float, high: float) -> Distribution:
+    real_type = working(dtype)
+    center, width = finite_in("mean", mean, real_type), finite_in("std", std, real_type)
+    if width <= 0:
+        raise ValueError(f"std must be positive, got std={width}")
+    if math.isnan(low) or math.isnan(high) or low > high or low == high == math.inf or low == high == -math.inf:
+        raise ValueError(f"a must not exceed b, and not both be the same infinity, got a={low}, b={high}")
+    if low == high:
+        return Point(round_parameter(finite_in("a", low, dtype), dtype))
+    least, greatest = _smallest_from(low, dtype), _largest_to(high, dtype)
+    if least > greatest or least == math.inf or greatest == -math.inf:
+        raise ValueError(f"[a, b] holds no value of {dtype}, got a={low}, b={high}")
+    alpha, beta = (low - center) / width, (high - center) / width
+    mirrored = alpha > 0
+    start, mass = interval(-beta, -alpha) if mirrored else interval(alpha, beta)
+    if mass < LEAST_WIDTH:
+        raise ValueError(
+            f"[a, b] must hold a probability of at least 2**-32 (2.3e-10), got a={low}, b={high}: from {alpha:.4g} "
+            f"to {beta:.4g} std from the mean; widen the interval or raise std={width}"
+        )
+    deviation = round_parameter(width, real_type)
+    return Truncated(
+        start,
+        mass,
+        round_parameter(center, real_type),
+        -deviation if mirrored else deviation,
+        round_parameter(least, real_type),
+        round_parameter(greatest, real_type),
+    )
+
+
+@np.errstate(all="ignore")  # the neighbour of a subnormal number counts as an underflow
+def _smallest_from(bound: float, dtype: np.dtype[Any]) -> float:
+    """Return the smallest value of `dtype` >= bound."""
+    nearest = round_parameter(bound, dtype)
+    return float(nearest if float(nearest) >= bound else np.nextafter(nearest, dtype.type(np.inf)))
+
+
+def _largest_to(bound: float, dtype: np.dtype[Any]) -> float:
+    """Return the largest value of `dtype` <= bound."""
+    return -_smallest_from(-bound, dtype)
+
+
+@np.errstate(all="ignore")
+def _largest_below(bound: float, dtype: np.dtype[Any]) -> float:
+    """Return the largest value of `dtype` < bound."""
+    nearest = round_parameter(bound, dtype)
+    return float(nearest if float(nearest) < bound else np.nextafter(nearest, dtype.type(-np.inf)))

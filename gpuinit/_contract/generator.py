@@ -1,0 +1,242 @@
+"""`Generator`: a key and a position in the stream of Philox blocks; nothing else is ever remembered."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import unicodedata
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gpuinit._contract.arguments import integer, is_integer
+
+BLOCK_BYTES = 32  # of the random words of a Philox4x64 block
+# Marks the spawn keys of named children, so that none is ever that of a numbered one: "name" in ASCII.
+NAME_TAG = 0x6E616D65
+STATE_VERSION = 1
+# One for all generators, since it is held for no longer than a few additions take; a fork waits for it. Reentrant for signal
+# handlers that fill: they come between calls, so what must not be torn apart below has no call in it.
+_lock = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+# Positions stay below this, so that block b's counter b + 1 fits one uint64.
+END_OF_STREAM = 2**64
+
+
+class Stream(NamedTuple):
+    """A place in the stream of Philox blocks: the key's two uint64 words and the number of the first block."""
+
+    key: tuple[int, int]
+    block: int
+
+
+class Generator:
+    """A source of random bits: the Philox4x64-10 stream of a seed, and a position in it.
+
+    The stream is that of ``numpy.random.Philox(seed)``; ``docs/values.md`` tells how fills use it. A generator is
+    cheap, may be shared between threads (no two fills ever get the same block) and can be pickled and copied.
+
+    Parameters
+    ----------
+    seed : int, optional
+        Any integer >= 0. Without one, 128 bits of fresh entropy are drawn; `seed` tells them afterwards.
+
+    Raises
+    ------
+    TypeError
+        If `seed` is neither an integer nor None.
+    ValueError
+        If `seed` is negative.
+
+    References
+    ----------
+    Salmon, Moraes, Dror and Shaw (2011), "Parallel random numbers: as easy as 1, 2, 3".
+
+    Examples
+    --------
+    >>> import gpuinit as gi, numpy as np
+    >>> g = gi.Generator(42)
+    >>> w = gi.uniform_(np.empty(3, np.float32), generator=g)
+    >>> bool((w == np.random.Generator(np.random.Philox(42)).random(3, np.float32)).all())
+    True
+    >>> g.position
+    1
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        self._start(np.random.SeedSequence(_check_seed(seed)))
+
+    def _start(self, sequence: np.random.SeedSequence, position: int = 0) -> None:
+        low, high = sequence.generate_state(2, np.uint64).tolist()
+        with _lock:
+            self._sequence = sequence
+            self._key = (low, high)
+            self._position = position
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Start again at position 0 of `seed`'s stream; returns the generator."""
+        if seed is None:
+            raise TypeError("seed must be an int, got None")
+        self._start(np.random.SeedSequence(_check_seed(seed)))
+        return self
+
+    @property
+    def seed(self) -> int:
+        """The seed (of a child: that of its first ancestor)."""
+        entropy = self._sequence.entropy
+        assert isinstance(entropy, int)
+        return entropy
+
+    @property
+    def position(self) -> int:
+        """Number of blocks (of 256 bits) that were used up."""
+        return self._position
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """All there is to the generator, as a dict that JSON can hold; assign it to return to that state."""
+        with _lock:
+            return {
+                "version": STATE_VERSION,
+                "entropy": self.seed,
+                "spawn_key": list(self._sequence.spawn_key),
+                "position": self._position,
+                "children": self._sequence.n_children_spawned,
+            }
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        self._start(*_parse_state(state))
+
+    def spawn(self, child: int | str) -> Any:
+        """Independent child generators, by number or by name; the parent's position stays as it is.
+
+        Parameters
+        ----------
+        child : int or str
+            An int gives a list of the next so many children, never given before, as
+            `numpy.random.SeedSequence.spawn` does. A string gives the one child of that name,
+            always the same, on every machine.
+
+        Returns
+        -------
+        list of Generator, or Generator
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `child` is neither a string nor an integer >= 0.
+
+        Examples
+        --------
+        >>> import gpuinit as gi
+        >>> g = gi.Generator(42)
+        >>> g.spawn("encoder.weight").state == g.spawn("encoder.weight").state
+        True
+        >>> [c.state["spawn_key"] for c in g.spawn(2)]
+        [[0], [1]]
+        """
+        if isinstance(child, str):
+            sequence = self._sequence
+            try:
+                key = (*sequence.spawn_key, *_name_key(child))
+            except UnicodeEncodeError:
+                raise ValueError(f"child must be a name that UTF-8 can encode, got child={child!r}") from None
+            return _from_sequence(np.random.SeedSequence(sequence.entropy, spawn_key=key))
+        count = integer("child", child)
+        with _lock:
+            if self._sequence.n_children_spawned + count > NAME_TAG:
+                raise ValueError(f"a generator has at most {NAME_TAG} numbered children, got child={count}")
+            sequences = self._sequence.spawn(count)
+        return [_from_sequence(sequence) for sequence in sequences]
+
+    def reserve(self, blocks: int) -> Stream:
+        """Take the next `blocks` blocks of the stream for the caller alone and tell where they begin.
+
+        Raises
+        ------
+        ValueError
+            If `blocks` is negative.
+        OverflowError
+            If the stream has not so many blocks left.
+        """
+        integer("blocks", blocks)
+        with _lock:
+            start = self._position
+            if start + blocks < END_OF_STREAM:
+                self._position = start + blocks
+                return Stream(self._key, start)
+        raise OverflowError(f"position {start} + {blocks} blocks passes the end of the stream, 2**64 blocks")
+
+    def __repr__(self) -> str:
+        key = list(self._sequence.spawn_key)
+        return f"Generator(seed={self.seed}, {f'spawn_key={key}, ' if key else ''}position={self._position})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.state = state
+
+
+def _from_sequence(sequence: np.random.SeedSequence) -> Generator:
+    generator = Generator.__new__(Generator)
+    generator._start(sequence)
+    return generator
+
+
+def _check_seed(seed: int | None) -> int | None:
+    return None if seed is None else integer("seed", seed)
+
+
+def _name_key(name: str) -> tuple[int, ...]:
+    digest = hashlib.sha256(unicodedata.normalize("NFC", name).encode()).digest()
+    return (NAME_TAG, *np.frombuffer(digest[:16], "<u4").tolist())
+
+
+def _parse_state(state: Any) -> tuple[np.random.SeedSequence, int]:
+    """Return the seed sequence and position that a `Generator.state` describes."""
+    fields = {"version", "entropy", "spawn_key", "position", "children"}
+    if not isinstance(state, dict) or set(state) != fields:
+        raise ValueError(f"state must be a dict with the keys {sorted(fields)}, got {state!r}")
+    if state["version"] != STATE_VERSION:
+        raise ValueError(f"state must be of version {STATE_VERSION}, got version={state['version']!r}")
+    if not isinstance(state["spawn_key"], (list, tuple)):
+        raise TypeError(f"spawn_key must be a list of ints, got spawn_key={state['spawn_key']!r}")
+    sequence = np.random.SeedSequence(
+        integer("entropy", state["entropy"]),
+        spawn_key=[integer("spawn_key", word) for word in state["spawn_key"]],
+        n_children_spawned=integer("children", state["children"]),
+    )
+    position = integer("position", state["position"])
+    if position >= END_OF_STREAM:
+        raise ValueError(f"position must be below 2**64, got position={position}")
+    return sequence, position
+
+
+default_generator = Generator()
+
+
+def manual_seed(seed: int) -> Generator:
+    """Seed the default generator, which fills use that are given none; returns it.
+
+    Examples
+    --------
+    >>> import gpuinit
+    >>> gpuinit.manual_seed(7)
+    Generator(seed=7, position=0)
+    """
+    return default_generator.manual_seed(seed)
+
+
+def as_generator(generator: Generator | int | None) -> Generator:
+    """The generator that a fill's argument stands for: itself, a new one of an int seed, or the default one."""
+    if generator is None:
+        return default_generator
+    if isinstance(generator, Generator):
+        return generator
+    if is_integer(generator):
+        return Generator(integer("generator", generator))
+    raise TypeError(f"generator must be a gpuinit.Generator, an int seed or None, got {type(generator).__name__}")

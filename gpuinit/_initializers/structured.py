@@ -1,0 +1,202 @@
+"""Fills with a structure of their own: identity, Dirac, orthogonal, sparse."""
+
+from __future__ import annotations
+
+import math
+
+from gpuinit._backends.operations import Dirac, Eye, Orthogonal, Sparse
+from gpuinit._backends.targets import Target, target
+from gpuinit._contract import distributions
+from gpuinit._contract.arguments import finite_in, fraction, integer
+from gpuinit._contract.dtypes import EVERY, working
+from gpuinit._contract.permutation import MOST_ROWS
+from gpuinit._contract.shards import Shard
+from gpuinit._initializers.basic import Array, RandomSource, take_blocks
+
+
+def eye_(x: Array, *, shard: Shard | None = None) -> Array:
+    """Fill a matrix with the identity: ones on the diagonal, zeros elsewhere.
+
+    Parameters
+    ----------
+    x : array of any integer, bool, real or complex dtype, with 2 axes of any lengths
+        Filled in place.
+    shard : Shard, optional
+        What part of a larger array `x` is; see `Shard`.
+
+    Returns
+    -------
+    array
+        `x` itself.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `constant_`; also if `x` has not 2 axes.
+
+    Examples
+    --------
+    >>> import numpy as np, gpuinit as gi
+    >>> gi.eye_(np.empty((2, 3), int))
+    array([[1, 0, 0],
+           [0, 1, 0]])
+    """
+    to = target(x, EVERY, shard)
+    _need_axes(to, 2, 2)
+    to.write(Eye())
+    return x
+
+
+def dirac_(x: Array, groups: int = 1, *, shard: Shard | None = None) -> Array:
+    """Fill a convolution's weight so that it hands its input channels on unchanged, as many as it has outputs for.
+
+    Parameters
+    ----------
+    x : array of any integer, bool, real or complex dtype, with 3, 4 or 5 axes (out, in, ...)
+        Filled in place: 1 at kernel index `length // 2` of each axis, where the output channel's number in its group
+        is the input channel's number, else 0.
+    groups : int
+        Divides the number of output channels.
+    shard : Shard, optional
+        What part of a larger array `x` is; see `Shard`.
+
+    Returns
+    -------
+    array
+        `x` itself.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `constant_`; also if `x` has other numbers of axes, or `groups` is no positive int that divides `x.shape[0]`.
+
+    Examples
+    --------
+    >>> import numpy as np, gpuinit as gi
+    >>> gi.dirac_(np.empty((2, 2, 3), int))
+    array([[[0, 1, 0],
+            [0, 0, 0]],
+    <BLANKLINE>
+           [[0, 0, 0],
+            [0, 1, 0]]])
+    """
+    to = target(x, EVERY, shard)
+    _need_axes(to, 3, 5)
+    count = integer("groups", groups, least=1)
+    if to.shape[0] % count:
+        raise ValueError(f"groups must divide x.shape[0], got groups={count} and shape {to.shape}")
+    to.write(Dirac(count))
+    return x
+
+
+def orthogonal_(x: Array, gain: float = 1.0, *, generator: RandomSource = None, shard: Shard | None = None) -> Array:
+    """Fill with a (semi-)orthogonal matrix, Haar-distributed: no orthogonal matrix is likelier than another.
+
+    Parameters
+    ----------
+    x : array of float16, bfloat16, float32, float64, complex64 or complex128 with at least 2 axes
+        Filled in place; seen as a matrix of `x.shape[0]` rows, the other axes flattened. Its columns (with more columns
+        than rows: its rows) are orthonormal, times `gain`; in a complex array, unitary. 16-bit types are computed in float32.
+    gain : float
+        Finite; see `calculate_gain`.
+    generator : Generator, int seed or None
+        The source of random bits; None means `gpuinit.default_generator`.
+    shard : Shard, optional
+        What part of a larger array `x` is; see `Shard`.
+
+    Returns
+    -------
+    array
+        `x` itself.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `normal_`; also if `x` has fewer than 2 axes.
+
+    Notes
+    -----
+    The Householder reflectors of a Gaussian matrix's QR are drawn directly, and multiplied out. The numbers drawn are the
+    same to the bit everywhere; the product agrees to rounding (about 1e-6 in float32), as BLAS sums in an order of its own.
+    Of a shard, the whole matrix is formed in memory of its own, and the part copied from it.
+
+    References
+    ----------
+    Stewart (1980), "The efficient generation of random orthogonal matrices". For its use as an initialization,
+    Saxe, McClelland and Ganguli (2014), "Exact solutions to the nonlinear dynamics of learning in deep linear networks".
+
+    Examples
+    --------
+    >>> import numpy as np, gpuinit as gi
+    >>> q = gi.orthogonal_(np.empty((5, 3)), generator=42)
+    >>> bool(np.allclose(q.T @ q, np.eye(3)))
+    True
+    """
+    to = target(x, shard=shard)
+    _need_axes(to, 2, math.inf)
+    factor = finite_in("gain", gain, working(to.dtype))
+    stream = take_blocks(to, generator)
+    to.write(Orthogonal(factor, stream))
+    return x
+
+
+def sparse_(x: Array, sparsity: float, std: float = 0.01, *, generator: RandomSource = None, shard: Shard | None = None) -> Array:
+    """Fill from N(0, std**2), then set a share of each column to zero, at random rows.
+
+    Parameters
+    ----------
+    x : array of float16, bfloat16, float32, float64, complex64 or complex128 with 2 axes, at most 2**32 rows
+        Filled in place.
+    sparsity : float
+        In [0, 1]: exactly ceil(sparsity * rows) rows of each column become 0.
+    std : float
+        Standard deviation of the others; finite, >= 0.
+    generator : Generator, int seed or None
+        The source of random bits; None means `gpuinit.default_generator`.
+    shard : Shard, optional
+        What part of a larger array `x` is; see `Shard`.
+
+    Returns
+    -------
+    array
+        `x` itself.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `normal_`; also if `x` has not 2 axes or too many rows, or `sparsity` lies outside [0, 1].
+
+    Notes
+    -----
+    The other elements are those of `normal_`. The rows come from a permutation keyed by the column, evaluated element
+    by element, so there is no sort and no scratch memory.
+
+    References
+    ----------
+    Martens (2010), "Deep learning via Hessian-free optimization". For permutations evaluated by the element,
+    Mitchell et al. (2021), "Bandwidth-optimal random shuffling for GPUs".
+
+    Examples
+    --------
+    >>> import numpy as np, gpuinit as gi
+    >>> w = gi.sparse_(np.empty((10, 4)), 0.3, generator=42)
+    >>> (w == 0).sum(axis=0)
+    array([3, 3, 3, 3])
+    """
+    to = target(x, shard=shard)
+    _need_axes(to, 2, 2)
+    rows = to.shape[0]
+    if rows > MOST_ROWS:
+        raise ValueError(f"x must have at most 2**32 rows, got shape {to.shape}")
+    zeros = math.ceil(fraction("sparsity", sparsity) * rows)
+    values = distributions.normal(to.dtype, 0.0, std)
+    stream = take_blocks(to, generator)
+    to.write(Sparse(zeros, values, stream))
+    return x
+
+
+def _need_axes(to: Target, least: int, most: float) -> None:
+    axes = len(to.shape)
+    if not least <= axes <= most:
+        wanted = f"{least}" if least == most else f"{least} to {most}" if most < math.inf else f"at least {least}"
+        raise ValueError(f"x must have {wanted} axes, got {axes}: shape {to.shape}")

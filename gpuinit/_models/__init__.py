@@ -1,0 +1,1 @@
+"""Whole models and files: initialized by rules, and reported."""

@@ -1,0 +1,171 @@
+"""Files of tensors (safetensors), filled by rules: larger than memory, and there as a whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import io
+import mmap
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpuinit._contract.dtypes import INEXACT, as_dtype, bfloat16
+from gpuinit._contract.generator import Generator
+from gpuinit._models.report import Entry, Report
+from gpuinit._models.safetensors_header import Header, Tensor, read_header
+from gpuinit._models.steps import Deferred, Progress, Step, carry_out, plan, root_of
+from gpuinit._rules.calls import Initializer, Keep
+from gpuinit._rules.matching import choose_initializers
+from gpuinit._rules.parameters import Param, Shapes, check_names
+
+_PIECE = 2**24  # bytes copied at once
+
+
+def initialize_file(
+    path: str | os.PathLike[str],
+    rules: Any,
+    *,
+    seed: int | Generator,
+    out: str | os.PathLike[str],
+    progress: Progress = None,
+) -> Report:
+    """Write a safetensors file with the names, shapes, dtypes and metadata of another, and its tensors filled by rules.
+
+    The values are those that `initialize` gives a mapping of the same names. Tensors are filled and copied through the file's
+    pages, so it may be larger than memory. A file beside `out` takes its place when complete, and is removed after an error.
+
+    Parameters
+    ----------
+    path : path-like
+        The file whose header is taken over byte for byte, and the elements of the tensors to keep.
+    rules : list of (pattern, initializer)
+        As for `initialize`; a tensor that is not of float16, bfloat16, float32, float64 or complex64 must be kept.
+    seed : int or Generator
+        The tensor `name` is filled from ``Generator(seed).spawn(name)``.
+    out : path-like
+        The file to write; one that is there is replaced, and it may be `path` itself.
+    progress : bool or callable, optional
+        As for `initialize`.
+
+    Returns
+    -------
+    Report
+        It measures the tensors in the new file, which stays open for it.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be read or written, or the disk is full.
+    TypeError, ValueError
+        If `path` is no safetensors file, no rule matches some tensors, or an initializer cannot fill its tensor.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from gpuinit.checkpoint import initialize_file
+    >>> header = b'{"bias": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}'
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "model.safetensors")
+    ...     _ = path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(16))
+    ...     report = initialize_file(path, [("*", "normal_(std=0.02)")], seed=42, out=path)
+    ...     (report.rows[0].name, report.rows[0].dtype, report.rows[0].initializer)
+    ('bias', 'float32', 'normal_(std=0.02)')
+    """
+    root, target = root_of(seed), Path(out)
+    check_place("out", target)
+    with open(path, "rb") as source:
+        try:
+            header = read_header(source)
+            choices = _choices(header, rules)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{os.fspath(path)}: {error}") from error
+        with _replacing(target, header.size) as memory:
+            steps = [
+                _step(param, tensor, choice, source, memory, root)
+                for tensor, (param, choice) in zip(header.tensors, choices, strict=True)
+            ]
+            _copy(source, memory, 0, header.end)
+            return carry_out(steps, root, progress)
+
+
+def check_place(name: str, path: Path) -> None:
+    """Check that a file can be written there, or replaced."""
+    if not path.parent.is_dir():
+        raise ValueError(f"{name} must lie in a folder that exists, got {name}={str(path)!r}")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{name} must be a file or the name of a new one, got {name}={str(path)!r}")
+
+
+def _choices(header: Header, rules: Any) -> list[tuple[Param, Initializer]]:
+    """What is to be done to each tensor, if its dtype permits that."""
+    check_names(tensor.name for tensor in header.tensors)
+    shapes = Shapes((tensor.name, tensor.shape) for tensor in header.tensors)
+    params = [Param(tensor.name, tensor.shape, tensor.dtype, (), shapes) for tensor in header.tensors]
+    choices = list(zip(params, choose_initializers(rules, params), strict=True))
+    for param, choice in choices:
+        if not isinstance(choice, Keep):
+            _check_dtype(param, choice)
+    return choices
+
+
+def _check_dtype(param: Param, choice: Initializer) -> None:
+    if param.dtype not in INEXACT:
+        raise TypeError(
+            f"{param.name} is of {param.dtype}, which {choice} cannot fill here: keep it by a rule, or convert it to a floating "
+            "dtype first"
+        )
+    if param.dtype == "bfloat16":
+        try:
+            bfloat16()
+        except TypeError as error:
+            raise TypeError(f"{param.name}: {error}") from error
+
+
+def _step(
+    param: Param, tensor: Tensor, choice: Initializer, source: io.BufferedReader, memory: mmap.mmap, root: Generator
+) -> Step:
+    if isinstance(choice, Keep):
+        return Deferred(Entry(param, None, "keep", kept=True), lambda: _copy(source, memory, tensor.start, tensor.end))
+    array: np.ndarray = np.ndarray(tensor.shape, as_dtype(tensor.dtype).newbyteorder("<"), memory, tensor.start)
+    return plan(param, array, choice, root)
+
+
+def _copy(source: io.BufferedReader, memory: mmap.mmap, start: int, end: int) -> None:
+    source.seek(start)
+    for first in range(start, end, _PIECE):
+        piece = memoryview(memory)[first : min(first + _PIECE, end)]
+        if source.readinto(piece) < len(piece):
+            raise OSError(errno.EIO, "the file became shorter while it was read", source.name)
+
+
+@contextmanager
+def _replacing(out: Path, size: int) -> Iterator[mmap.mmap]:
+    """The memory of a new file, which takes the place of `out` when the block ends well, and otherwise is removed."""
+    part = out.with_name(f".gpuinit-{secrets.token_hex(8)}.part")
+    try:
+        with open(part, "x+b") as file:
+            _allocate(file.fileno(), size)
+            memory = mmap.mmap(file.fileno(), size)
+            yield memory
+            memory.flush()
+            os.fsync(file.fileno())
+        os.replace(part, out)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _allocate(file: int, size: int) -> None:
+    """Give a file its size, and where the system can do so, its place on the disk: a write to mapped memory that finds the disk
+    full ends the process."""
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # what file systems say that cannot
+            raise OSError(error.errno, f"{error.strerror}, where out needs {size:,} bytes") from error
+    os.ftruncate(file, size)

@@ -1,0 +1,49 @@
+"""The standard deviation that a write asks for, which a report shows beside the one that is measured."""
+
+from __future__ import annotations
+
+import math
+from typing import assert_never
+
+from gpuinit._backends.operations import Constant, Dirac, Eye, Fill, Orthogonal, Sparse, Truncate
+from gpuinit._backends.targets import Write
+from gpuinit._contract.densities import density
+from gpuinit._contract.distributions import Distribution
+
+
+def distribution_of(write: Write) -> Distribution | None:
+    """Return what the elements (of a complex array: their parts) are drawn from, where that is all there is to them."""
+    return write.operation.distribution if isinstance(write.operation, Fill) else None
+
+
+def expected_std(write: Write) -> float:
+    """Return the square root of the elements' expected variance over the whole array; of a complex one, sqrt(E|x - mean|**2).
+
+    It is nan of an array without elements, and of one whose own values were rounded.
+    """
+    shape, size = write.to.shape, write.to.size
+    if size == 0:
+        return math.nan
+    parts = 2 if write.to.dtype.kind == "c" else 1
+    match write.operation:
+        case Fill(distribution):
+            return math.sqrt(parts) * density(distribution).std
+        case Constant():
+            return 0.0
+        case Sparse(zeros, values):
+            return math.sqrt(parts * (1 - zeros / shape[0])) * float(values.std)
+        case Orthogonal(gain):
+            return abs(float(gain)) / math.sqrt(max(shape[0], size // shape[0]))
+        case Eye():
+            return _of_ones(min(shape) / size)
+        case Dirac(groups):
+            return _of_ones(min(shape[0] // groups, shape[1]) * groups / size)
+        case Truncate():
+            return math.nan
+        case _:
+            assert_never(write.operation)
+
+
+def _of_ones(share: float) -> float:
+    """Return the standard deviation where a share of the elements is 1, and the others are 0."""
+    return math.sqrt(share * (1 - share))

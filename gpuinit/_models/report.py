@@ -1,0 +1,213 @@
+"""What `initialize` did, parameter by parameter, as a table, JSON, HTML, and one digest."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gpuinit import _console as console
+from gpuinit._backends.targets import Write
+from gpuinit._backends.views import view_of
+from gpuinit._contract.digests import CONTRACT_VERSION, header, pieces
+from gpuinit._contract.distributions import Distribution
+from gpuinit._contract.generator import Generator
+from gpuinit._models.expectations import distribution_of, expected_std
+from gpuinit._rules.parameters import Param
+
+
+@dataclass
+class Entry:
+    """A parameter and what was done to it.
+
+    `initializer` is text; `distribution` is what it drew from and `expected` the standard deviation that this has, as far as
+    known; `exact` says whether the values are the same everywhere to the last bit, `kept` whether they are those of before.
+    """
+
+    param: Param
+    array: Any
+    initializer: str
+    distribution: Distribution | None = None
+    expected: float = math.nan
+    exact: bool = True
+    kept: bool = False
+
+    def note(self, writes: Sequence[Write]) -> None:
+        """Take down what an initializer of this library writes, all in one."""
+        for write in writes:
+            self.distribution, self.expected, self.exact = distribution_of(write), expected_std(write), write.is_exact
+
+
+class Row(NamedTuple):
+    """A line of a report; `std` and `digest` are measured, and those of kept parameters nan and empty."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    initializer: str
+    expected_std: float
+    std: float
+    digest: str
+
+
+COLUMNS = ("parameter", "shape", "dtype", "initializer", "expected std", "std", "digest")
+RIGHT = COLUMNS[4:6]
+_SHOWN_DIGITS = 12  # of a parameter's digest in a table
+
+
+class Report:
+    """What `gpuinit.initialize` did.
+
+    It measures standard deviations and digests when it is first looked at, and keeps them: look before the model is trained.
+    `str(report)` is a table; notebooks show it as HTML.
+
+    Attributes
+    ----------
+    rows : list of Row
+        In the model's order: name, shape, dtype, initializer, expected_std (nan where it is not known), std, digest.
+    digest : str
+        64 hex digits: `gpuinit.digest` of all parameters that were filled with the same bits everywhere, in order of their
+        names. It is the same on every machine, backend and layout.
+    apart : list of str
+        The names of the parameters outside that digest: those that were kept, and those filled by `orthogonal_`, whose values
+        are the same to rounding.
+    seed : int
+        The seed; a report of the same rules, seed and spawn key has the same digest.
+    spawn_key : list of int
+        Of the generator that was given as seed; empty unless that was a child.
+    """
+
+    def __init__(self, entries: list[Entry], generator: Generator) -> None:
+        self._entries = entries
+        self.seed = generator.seed
+        self.spawn_key: list[int] = generator.state["spawn_key"]
+
+    @property
+    def apart(self) -> list[str]:
+        return [entry.param.name for entry in self._entries if entry.kept or not entry.exact]
+
+    @property
+    def rows(self) -> list[Row]:
+        return self._measured[0]
+
+    @property
+    def digest(self) -> str:
+        return self._measured[1]
+
+    @functools.cached_property
+    def _measured(self) -> tuple[list[Row], str]:
+        """The rows and the digest, by one pass over the values."""
+        total = hashlib.sha256()
+        rows = {}
+        for entry in sorted(self._entries, key=lambda entry: entry.param.name):
+            rows[entry.param.name] = _row(entry, total)
+        return [rows[entry.param.name] for entry in self._entries], total.hexdigest()
+
+    def to_json(self) -> str:
+        """The rows, seed, digest, contract version and names apart as JSON; what is not known, or infinite, is null."""
+        import json
+
+        rows = [{key: _finite_or_none(value) for key, value in row._asdict().items()} for row in self.rows]
+        content = {
+            "contract_version": CONTRACT_VERSION,
+            "seed": self.seed,
+            "spawn_key": self.spawn_key,
+            "digest": self.digest,
+            "apart": self.apart,
+            "parameters": rows,
+        }
+        return json.dumps(content, indent=2, allow_nan=False)
+
+    def cells(self) -> list[tuple[str, ...]]:
+        """The rows as text, in the columns of a table."""
+        return [
+            (
+                row.name,
+                "x".join(map(str, row.shape)),
+                row.dtype,
+                row.initializer,
+                _number(row.expected_std),
+                _number(row.std),
+                row.digest[:_SHOWN_DIGITS],
+            )
+            for row in self.rows
+        ]
+
+    def summary(self) -> str:
+        """One line: how much was filled, the digest, and what lies outside it."""
+        sizes = [math.prod(entry.param.shape) for entry in self._entries if not entry.kept]
+        apart = f"; apart from it: {', '.join(self.apart)}" if self.apart else ""
+        return f"{len(sizes)} parameters, {sum(sizes):,} elements, seed {self.seed}, digest {self.digest}{apart}"
+
+    def __str__(self) -> str:
+        return f"{console.plain(COLUMNS, self.cells(), RIGHT)}\n\n{self.summary()}"
+
+    def __repr__(self) -> str:
+        return f"<gpuinit.Report of {len(self._entries)} parameters, seed={self.seed}>"
+
+    def _repr_html_(self) -> str:
+        import html
+
+        def line(cells: Sequence[str], tag: str) -> str:
+            return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
+
+        body = "\n".join(line(cells, "td") for cells in self.cells())
+        head = line(COLUMNS, "th")
+        return f"<table>\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody>\n</table>\n<p>{html.escape(self.summary())}</p>"
+
+    def plot(self) -> Any:
+        """A histogram of each layer beside the density that was asked for, as a `matplotlib.figure.Figure`.
+
+        Raises
+        ------
+        RuntimeError
+            If matplotlib is not installed.
+        """
+        from gpuinit._plot.figures import histograms
+
+        return histograms([(e.param.name, e.array, e.distribution) for e in self._entries if not e.kept])
+
+
+def _row(entry: Entry, total: Any) -> Row:
+    """Measure a parameter, and add it to the model's digest if it belongs there."""
+    param = entry.param
+    std, digest = math.nan, ""
+    if not entry.kept:
+        array = view_of(entry.array).array
+        own = hashlib.sha256()
+        hashes = [own, total] if entry.exact else [own]
+        std = _measure(param.name, array, hashes)
+        digest = own.hexdigest()
+    return Row(param.name, param.shape, param.dtype, entry.initializer, entry.expected, std, digest)
+
+
+@np.errstate(all="ignore")  # of values that are not finite, and squares that overflow
+def _measure(name: str, array: Any, hashes: list[Any]) -> float:
+    """The standard deviation of an array's elements, summed in float64; what its digest is of goes into `hashes`."""
+    for one in hashes:
+        one.update(header(name, array))
+    total = squares = origin = np.float64(0)
+    for number, piece in enumerate(pieces(array)):
+        for one in hashes:
+            one.update(piece.view(np.uint8).data)
+        values = piece.astype(np.result_type(piece.dtype, np.float64) if piece.dtype.kind != "V" else np.float64)
+        origin = values[0] if number == 0 else origin  # near the mean, so that a small deviation from a large one is not lost
+        values -= origin
+        total += values.sum()
+        squares += np.vdot(values, values).real
+    if not array.size:
+        return math.nan
+    return float(np.sqrt(np.maximum(0.0, squares / array.size - abs(total / array.size) ** 2)))
+
+
+def _finite_or_none(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6g}"

@@ -1,0 +1,1 @@
+"""Pictures, and the numbers that they show."""

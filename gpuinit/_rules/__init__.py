@@ -1,0 +1,1 @@
+"""Which initializer is for which parameter of a model."""

@@ -1,0 +1,79 @@
+"""Where arrays lie, and whether two of them share any of it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib.array_utils import byte_bounds
+
+from gpuinit._backends.views import view_of
+
+
+class Memory(NamedTuple):
+    """The place of an array's elements: equal where arrays have all in common."""
+
+    device: str
+    start: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: str
+    itemsize: int
+
+    @property
+    def layout(self) -> np.ndarray:
+        """An array of NumPy at these addresses, which may be a device's: to compute with them, never to read."""
+        interface = {
+            "version": 3,
+            "data": (self.start, True),
+            "shape": self.shape,
+            "strides": self.strides,
+            "typestr": f"|V{self.itemsize}",
+        }
+        return np.asarray(SimpleNamespace(__array_interface__=interface))
+
+
+def overlap(a: Any, b: Any) -> bool:
+    """Whether two arrays that can be filled share memory."""
+    first, second = memory_of(a), memory_of(b)
+    if first is None or second is None or first.device != second.device:
+        return False
+    return np.shares_memory(first.layout, second.layout)
+
+
+def memory_of(x: Any) -> Memory | None:
+    """Where an array lies; None of one that has no elements, or cannot be filled."""
+    try:
+        array = view_of(x).array
+    except (TypeError, RuntimeError):
+        return None
+    if not array.size:
+        return None
+    start = array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
+    return Memory(str(getattr(array, "device", "cpu")), start, array.shape, array.strides, str(array.dtype), array.itemsize)
+
+
+class _Place(NamedTuple):
+    """The bytes from an array's first to its last, what of them it takes, and its name."""
+
+    device: str
+    start: int
+    end: int
+    layout: np.ndarray
+    name: str
+
+
+def check_apart(memories: list[tuple[Memory, str]]) -> None:
+    """Refuse arrays that share a part of their memory, whatever their strides: rows, columns, a transposed tie."""
+    layouts = [(memory.device, memory.layout, name) for memory, name in memories]
+    places = [_Place(device, *byte_bounds(layout), layout, name) for device, layout, name in layouts]
+    earlier: list[_Place] = []  # those that reach beyond where the next begins
+    for place in sorted(places, key=lambda place: place[:3]):
+        earlier = [other for other in earlier if other.device == place.device and other.end > place.start]
+        for other in earlier:
+            if np.shares_memory(other.layout, place.layout):
+                raise ValueError(
+                    f"model must have parameters that lie apart or are the same, got {other.name} and {place.name}, which overlap"
+                )
+        earlier.append(place)

@@ -1,0 +1,214 @@
+"""What a rule does to a parameter: a call of an initializer, from a function, a partial or a string; `keep`; or any callable."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import math
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gpuinit._contract.arguments import short_repr
+from gpuinit._initializers import basic, scaled, structured
+from gpuinit._rules.parameters import Param
+
+INITIALIZERS: dict[str, Callable[..., Any]] = {
+    name: function
+    for module in (basic, scaled, structured)
+    for name, function in vars(module).items()
+    if name.endswith("_") and not name.startswith("_") and name != "trunc_"  # which changes the values that are there
+}
+_signature = functools.cache(inspect.signature)  # of these; a fifth of the time of small parameters otherwise
+# What a rule must leave to `initialize`.
+_GIVEN = ("generator", "shard")
+
+
+@dataclass(frozen=True)
+class Call:
+    """An initializer of this library and its arguments but the array."""
+
+    function: Callable[..., Any]
+    keywords: Mapping[str, Any]
+
+    def __call__(self, x: Any, **given: Any) -> None:
+        """Fill an array; of `generator` and `shard`, the function is given what it takes."""
+        taken = _signature(self.function).parameters
+        self.function(x, **self.keywords, **{name: value for name, value in given.items() if name in taken})
+
+    def __str__(self) -> str:
+        return f"{self.function.__name__}({', '.join(f'{name}={value!r}' for name, value in self.keywords.items())})"
+
+
+class Keep:
+    """Leaves a parameter as it is."""
+
+    def __repr__(self) -> str:
+        return "keep"
+
+
+keep = Keep()
+
+
+@dataclass(frozen=True)
+class ByParam:
+    """Made by `by_param`."""
+
+    function: Callable[[Param], Any]
+
+
+def by_param(function: Callable[[Param], Any]) -> ByParam:
+    """An initializer that depends on the parameter.
+
+    Parameters
+    ----------
+    function : callable
+        Given a `Param`, returns an initializer as a rule may have it, or None, and then the rule does not match.
+
+    Returns
+    -------
+    ByParam
+        To stand in a rule.
+
+    Raises
+    ------
+    TypeError
+        If `function` is no callable.
+
+    Examples
+    --------
+    >>> import numpy as np, gpuinit as gi
+    >>> from gpuinit import rules
+    >>> widths = rules.by_param(lambda param: f"normal_(std=1/sqrt({param.shape[-1]}))")
+    >>> report = gi.initialize({"weight": np.empty((50, 400))}, [("*", widths)], seed=42)
+    >>> report.rows[0].initializer
+    'normal_(std=0.05)'
+    """
+    if not callable(function):
+        raise TypeError(f"function must be a callable that takes a Param, got {short_repr(function)}")
+    return ByParam(function)
+
+
+Initializer = Call | Keep | Callable[..., Any]
+RuleItem = Initializer | ByParam
+
+
+def parse_initializer(given: Any) -> RuleItem:
+    """Return what a rule's second item stands for.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none of those that a rule may have, or has arguments that its function does not take.
+    """
+    if isinstance(given, str):
+        return _parse(given)
+    if isinstance(given, (Call, Keep, ByParam)):
+        return given
+    function, keywords = given, {}
+    if isinstance(given, functools.partial):
+        function, keywords = given.func, given.keywords
+    if any(function is known for known in INITIALIZERS.values()):
+        if getattr(given, "args", ()):
+            raise TypeError(f"an initializer must have its arguments by keyword, got {short_repr(given)}")
+        return _make_call(function, keywords)
+    if callable(given):
+        return _check_callable(given)
+    raise TypeError(
+        f"an initializer must be one of gpuinit's functions, functools.partial of one, a string, keep or a callable; got "
+        f"{short_repr(given)} of type {type(given).__name__}"
+    )
+
+
+def _check_callable(given: Callable[..., Any]) -> Callable[..., Any]:
+    """Check that a callable can be called as `initialize` does, as far as its signature shows."""
+    try:
+        signature = inspect.signature(given)
+    except (TypeError, ValueError):  # of some functions in C
+        return given
+    try:
+        signature.bind("array", "generator", "param")
+    except TypeError as error:
+        raise TypeError(f"a callable must take array, generator and Param, got {short_repr(given)}: {error}") from None
+    return given
+
+
+def _make_call(function: Callable[..., Any], keywords: Mapping[str, Any]) -> Call:
+    call = Call(function, dict(keywords))
+    if refused := [name for name in _GIVEN if name in keywords]:
+        raise TypeError(f"an initializer of a rule must leave {refused[0]} to `initialize`, got {call}")
+    try:
+        _signature(function).bind(None, **keywords)
+    except TypeError as error:
+        raise TypeError(f"an initializer must have arguments that its function takes, got {call}: {error}") from None
+    return call
+
+
+def _parse(text: str) -> RuleItem:
+    """Return the call that a string spells."""
+    function, keywords = parse_call(text, {**INITIALIZERS, "keep": Keep}, "an initializer", skipped=1)
+    return Keep(**keywords) if function is Keep else _make_call(function, keywords)
+
+
+def parse_call(
+    text: str, functions: Mapping[str, Callable[..., Any]], what: str, skipped: int = 0
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """Return the function that a string calls, and its arguments by keyword; the first `skipped` ones it cannot give.
+
+    Raises
+    ------
+    ValueError
+        If it is no call of one of `functions` with literals as arguments; `what` it is to be, the message says.
+    """
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError):
+        raise ValueError(f"{what} must be written as a call, name(argument=value), got {text!r}") from None
+    call = tree if isinstance(tree, ast.Call) else ast.Call(tree, [], [])
+    name = call.func.id if isinstance(call.func, ast.Name) else ""
+    if name not in functions:
+        raise ValueError(f"{what} must be one of {', '.join(sorted(functions))}, got {text!r}")
+    names = [*inspect.signature(functions[name]).parameters][skipped:]
+    try:
+        keywords = {name: _evaluate(node) for name, node in zip(names, call.args, strict=False)}
+        keywords |= {str(keyword.arg): _evaluate(keyword.value) for keyword in call.keywords}
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise ValueError(f"{what} must have numbers, strings and arithmetic as arguments, got {text!r}: {error}") from None
+    if len(call.args) + len(call.keywords) != len(keywords):
+        raise ValueError(f"{what} must have no argument twice and no more than {names}, got {text!r}")
+    return functions[name], keywords
+
+
+_OPERATORS: dict[type, Callable[..., Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.USub: operator.neg,
+}
+_NAMES = {"inf": math.inf, "nan": math.nan, "pi": math.pi}
+
+
+def _evaluate(node: ast.expr) -> Any:
+    """Return the value of a literal, or of arithmetic with sqrt(): correctly rounded, so the same on every machine."""
+    match node:
+        case ast.Constant(value=value) if isinstance(value, (bool, int, float, complex, str)):
+            return value
+        case ast.Name(id=name) if name in _NAMES:
+            return _NAMES[name]
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            return _OPERATORS[type(op)](_evaluate_number(left), _evaluate_number(right))
+        case ast.UnaryOp(op=op, operand=operand) if type(op) in _OPERATORS:
+            return _OPERATORS[type(op)](_evaluate_number(operand))
+        case ast.Call(func=ast.Name(id="sqrt"), args=[argument], keywords=[]):
+            return math.sqrt(_evaluate_number(argument))
+    raise ValueError(f"{ast.unparse(node)} is none")
+
+
+def _evaluate_number(node: ast.expr) -> Any:
+    value = _evaluate(node)
+    if isinstance(value, str):
+        raise ValueError(f"{value!r} is no number")
+    return value

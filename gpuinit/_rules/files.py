@@ -1,0 +1,109 @@
+"""Rules from a file of TOML, for models' configurations under version control."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+from gpuinit._contract.arguments import short_repr
+from gpuinit._rules.calls import parse_call, parse_initializer
+from gpuinit._rules.matching import Rule
+from gpuinit._rules.published import gpt2, resnet, vit
+from gpuinit._rules.torch_layers import torch_defaults
+
+_FORMS = ({"pattern", "initializer"}, {"regex", "initializer"}, {"set"})
+_SETS: dict[str, Callable[..., list[Rule]]] = {"gpt2": gpt2, "resnet": resnet, "torch_defaults": torch_defaults, "vit": vit}
+
+
+def load(path: str | os.PathLike[str]) -> list[Rule]:
+    """Read rules from a file of TOML, and check them.
+
+    Parameters
+    ----------
+    path : path-like
+        The file: tables ``[[rules]]`` in the order in which they count, each with the keys ``pattern`` (a glob on the name, or a
+        module's class) or ``regex`` (which must match the whole name), and ``initializer`` (a string, as in `initialize`); or
+        with the key ``set`` alone, a call of a ready-made set, ``"gpt2(n_layer=12)"``, whose rules stand there in its place.
+
+    Returns
+    -------
+    list of (pattern, initializer)
+        For `initialize`.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is no TOML, has other keys, or a value that is no pattern, initializer or set.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from gpuinit import rules
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "rules.toml")
+    ...     _ = path.write_text('''
+    ...         [[rules]]
+    ...         pattern = "*.bias"
+    ...         initializer = "zeros_"
+    ...
+    ...         [[rules]]
+    ...         pattern = "*"
+    ...         initializer = "normal_(std=0.02)"
+    ...     ''')
+    ...     rules.load(path)
+    [('*.bias', 'zeros_'), ('*', 'normal_(std=0.02)')]
+    """
+    rules = []
+    for number, entry in enumerate(_read_entries(path), start=1):
+        try:
+            rules += _parse_entry(entry)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{os.fspath(path)}, rule {number}: {error}") from error
+    return rules
+
+
+def _read_entries(path: str | os.PathLike[str]) -> list[Any]:
+    import tomllib  # 2 ms of each import of gpuinit otherwise
+
+    with open(path, "rb") as file:
+        try:
+            content = tomllib.load(file)
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(path)} must be a file of TOML: {error}") from error
+    entries = content.get("rules")
+    if content.keys() != {"rules"} or not isinstance(entries, list):
+        raise ValueError(f"{os.fspath(path)} must have tables [[rules]] and nothing else, got {short_repr(content)}")
+    return entries
+
+
+def _parse_entry(entry: Any) -> list[Rule]:
+    """The rules that a table stands for."""
+    if not isinstance(entry, dict) or entry.keys() not in _FORMS:
+        raise ValueError(f"a table must have the keys pattern or regex, and initializer, or set alone; got {short_repr(entry)}")
+    for key, value in entry.items():
+        if not isinstance(value, str):
+            raise ValueError(f"{key} must be a string, got {short_repr(value)}")
+    if "set" in entry:
+        return _make_set(entry["set"])
+    parse_initializer(entry["initializer"])
+    return [(_compile(entry["regex"]) if "regex" in entry else entry["pattern"], entry["initializer"])]
+
+
+def _compile(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise ValueError(f"regex must be a regular expression, got {text!r}: {error}") from error
+
+
+def _make_set(text: str) -> list[Rule]:
+    function, keywords = parse_call(text, _SETS, "a set")
+    try:
+        rules: list[Rule] = function(**keywords)
+    except TypeError as error:
+        raise TypeError(f"set must have arguments that its function takes, got {text!r}: {error}") from error
+    return rules

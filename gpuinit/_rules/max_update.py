@@ -1,0 +1,162 @@
+"""`mup`: the initialization of the maximal update parametrization, on top of any rules."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from gpuinit._backends.operations import Constant, Fill
+from gpuinit._backends.targets import Write, planned
+from gpuinit._contract.arguments import is_integer, short_repr
+from gpuinit._contract.distributions import Distribution, Normal, Point, Uniform
+from gpuinit._contract.generator import Generator
+from gpuinit._initializers.basic import constant_, normal_, trunc_normal_, uniform_
+from gpuinit._rules.calls import Call, Initializer, Keep, by_param
+from gpuinit._rules.matching import Rule, first_match, matches, read_rules
+from gpuinit._rules.parameters import Param, Shapes, find_parameters
+from gpuinit._rules.torch_layers import torch_defaults
+
+# Weights whose first axis is the one that they sum over: embeddings are products with one-hot rows.
+IN_FIRST = ("Embedding", "EmbeddingBag", "Conv1D", "_ConvTransposeNd", "*emb*", "*wte.weight", "*wpe.weight")
+
+
+def mup(base_shapes: Any, rules: Any = None, *, in_first: Sequence[str | type] = IN_FIRST) -> list[Rule]:
+    """The initialization of μP, the maximal update parametrization: one that keeps a narrow model's best settings for wide ones.
+
+    All is as `rules` would have it in a base model, a narrow one that the settings were found with, but for weights that sum over
+    an axis that grew:
+
+    ==================  ===================================  ==========================================
+    parameter           axes that differ from the base's     standard deviation, in the base's
+    ==================  ===================================  ==========================================
+    input, bias, norm   none, or none that is summed over    1
+    hidden              both                                 √(base fan_in / fan_in)
+    output              that which is summed over alone      base fan_in / fan_in
+    ==================  ===================================  ==========================================
+
+    Variances are then Θ(1), Θ(1 / fan_in) and Θ(1 / fan_in²), and a model of the base's shapes gets what `rules` gives it.
+
+    **This is the initialization alone.** Learning rates are the optimizer's part: for Adam, those of hidden and output weights
+    are to be divided by fan_in / base fan_in as well; and attention is to be scaled by 1 / d instead of 1 / √d. An output weight
+    that is tied to an embedding counts as the embedding, and then the model must divide its outputs by fan_in / base fan_in.
+
+    Parameters
+    ----------
+    base_shapes : mapping of str to tuple of int, or a model
+        The shape of every parameter in the base model, by name; or the base model itself, as `gpuinit.initialize` takes it, which
+        may lie on torch's meta device.
+    rules : list of (pattern, initializer), optional
+        How the base model is initialized; `torch_defaults()` if None.
+    in_first : sequence of str or class
+        Patterns of the weights whose axes are (in, out) instead of (out, in), as an embedding's (entries, width) are.
+
+    Returns
+    -------
+    list of (pattern, initializer)
+
+    Raises
+    ------
+    TypeError, ValueError
+        At once, if `base_shapes` or `rules` is none; in `gpuinit.initialize`, before anything is written, if the base lacks
+        parameters (all are named) or has them with other numbers of axes, or if what `rules` has for a hidden or output weight
+        cannot be scaled: `orthogonal_`, `sparse_` and plain callables.
+
+    References
+    ----------
+    Yang et al. (2022), "Tensor Programs V: Tuning large neural networks via zero-shot hyperparameter transfer", Table 3; base
+    shapes as in the authors' package mup.
+
+    Examples
+    --------
+    >>> import numpy as np, gpuinit as gi
+    >>> base = {"embed": (100, 64), "hidden": (64, 64), "head": (100, 64)}
+    >>> wide = {"embed": np.empty((100, 256)), "hidden": np.empty((256, 256)), "head": np.empty((100, 256))}
+    >>> for row in gi.initialize(wide, gi.rules.mup(base, [("*", "normal_(std=0.02)")]), seed=42).rows:
+    ...     print(row.name, row.expected_std)
+    embed 0.02
+    hidden 0.01
+    head 0.005
+    """
+    base, read = _shapes(base_shapes), read_rules(torch_defaults() if rules is None else rules)
+
+    def scaled(param: Param) -> Any:
+        there = replace(param, shape=_base_shape(base, param), shapes=base)
+        choice = first_match(read, there)
+        summed_over = 0 if any(matches(pattern, param) for pattern in in_first) else 1
+        factor = _factor(param.shape, there.shape, summed_over)
+        return None if choice is None else _scale_initializer(choice, factor, there)
+
+    return [("*", by_param(scaled))]
+
+
+def _shapes(base: Any) -> Shapes:
+    if isinstance(base, Mapping) and all(isinstance(shape, tuple) and all(map(is_integer, shape)) for shape in base.values()):
+        return Shapes(base)
+    found = find_parameters(base)
+    if not found:
+        raise ValueError(f"base_shapes must have parameters, got {short_repr(base)}")
+    return found[0][0].shapes
+
+
+def _base_shape(base: Shapes, param: Param) -> tuple[int, ...]:
+    if missing := [name for name in param.shapes if name not in base] if param.name not in base else []:
+        raise ValueError(f"base_shapes must have every parameter of the model, but lacks {', '.join(missing)}")
+    shape = base[param.name]
+    if len(shape) != len(param.shape) or 0 in shape:
+        raise ValueError(f"base_shapes[{param.name!r}] must have {len(param.shape)} axes and elements, got {shape}")
+    return shape
+
+
+def _factor(shape: tuple[int, ...], base: tuple[int, ...], summed_over: int) -> float:
+    """What the base's standard deviation is multiplied by."""
+    grown = [axis for axis in range(len(shape)) if shape[axis] != base[axis]]
+    if len(shape) < 2 or summed_over not in grown:
+        return 1.0
+    ratio = base[summed_over] / shape[summed_over]
+    return ratio if grown == [summed_over] else math.sqrt(ratio)
+
+
+def _scale_initializer(choice: Initializer, factor: float, there: Param) -> Any:
+    """What `choice` is to the base's parameter, times a factor, for one of any shape."""
+    if isinstance(choice, Call):
+        write = _plan(choice, there)
+        if isinstance(write.operation, Constant):
+            return choice
+        if isinstance(write.operation, Fill) and not there.dtype.startswith("complex"):
+            return _scale_distribution(write.operation.distribution, factor)
+    if factor == 1 or isinstance(choice, Keep):
+        return choice
+    raise ValueError(
+        f"rules must have a real fill or a constant for {there.name}, whose standard deviation is scaled, "
+        f"got {short_repr(choice)}"
+    )
+
+
+def _plan(call: Call, there: Param) -> Write:
+    """Return what an initializer would write to the base's parameter."""
+    try:
+        with planned() as writes:
+            call(np.empty(there.shape), generator=Generator(0))
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{there.name} of the base, {call}: {error}") from error
+    return writes[-1]
+
+
+def _scale_distribution(distribution: Distribution, factor: float) -> Any:
+    """Return the initializer that draws from a distribution times a factor."""
+    match distribution:
+        case Point(value=value):
+            return functools.partial(constant_, val=float(value))
+        case Uniform(scale=scale, low=low):
+            return functools.partial(uniform_, a=float(low) * factor, b=float(low + scale) * factor)
+        case Normal(mean=mean, std=std):
+            return functools.partial(normal_, mean=float(mean) * factor, std=float(std) * factor)
+    mean, std, a, b = (
+        factor * float(number) for number in (distribution.mean, abs(distribution.std), distribution.least, distribution.greatest)
+    )
+    return functools.partial(trunc_normal_, mean=mean, std=std, a=a, b=b)

@@ -1,0 +1,167 @@
+"""`torch_defaults`: what torch's layers do to their own parameters, as rules."""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from typing import Any
+
+from gpuinit._backends.views import view_of
+from gpuinit._contract.generator import Generator
+from gpuinit._initializers.basic import constant_, normal_, uniform_
+from gpuinit._rules.calls import by_param
+from gpuinit._rules.matching import Rule
+from gpuinit._rules.parameters import Param
+
+_RECURRENT = r"(?:weight|bias)_(?:ih|hh|hr)(_l\d+(?:_reverse)?)?"
+_KAIMING = "kaiming_uniform_(a=sqrt(5))"
+
+
+def torch_defaults() -> list[Rule]:
+    """What the layers of `torch.nn` do when they are constructed.
+
+    ============================  ==========================================================================================
+    layer                         parameters
+    ============================  ==========================================================================================
+    Linear, Conv, ConvTranspose   weight and bias uniform on ±1/√fan_in, the weight by kaiming_uniform_(a=√5)
+    Bilinear                      uniform on ±1/√in1_features
+    Embedding, EmbeddingBag       N(0, 1), the row of padding_idx 0
+    normalizations                weight 1, bias 0 (BatchNorm, InstanceNorm, LayerNorm, GroupNorm, RMSNorm)
+    RNN, LSTM, GRU, their cells   uniform on ±1/√hidden_size
+    MultiheadAttention            in_proj_weight, or q, k and v_proj_weight: `xavier_uniform_`; bias_k and bias_v:
+                                  `xavier_normal_`; in_proj_bias and out_proj.bias 0; out_proj.weight as Linear's
+    PReLU                         its `init`, 0.25 unless given
+    Transformer                   all with two axes or more: `xavier_uniform_`; the others as their layers do
+    ============================  ==========================================================================================
+
+    A module's parameters go by its class, or the base of it that is torch's. Those that a module of another class holds itself,
+    as a class token, match nothing, nor do those of parametrizations (`weight_norm`): add rules for them.
+
+    In a mapping without modules they go by names and shapes, where these leave no doubt: a weight of three axes or more is a
+    convolution's, one of two beside a bias of its length Linear's, weight and bias of the same shape, or beside `running_mean`,
+    are a normalization's, and the names of recurrent layers and of attention speak for themselves. A lone weight of two axes may
+    be Embedding's or Linear's, and one of a single axis RMSNorm's or PReLU's, so these match nothing.
+
+    Returns
+    -------
+    list of (pattern, initializer)
+
+    References
+    ----------
+    `reset_parameters` of each class in torch/nn/modules/ of torch 2.13 (`_reset_parameters` of MultiheadAttention and
+    Transformer).
+
+    Examples
+    --------
+    >>> import numpy as np, gpuinit as gi
+    >>> shapes = {"fc.weight": (10, 16), "fc.bias": 10, "norm.weight": 10, "norm.bias": 10}
+    >>> model = {name: np.empty(shape) for name, shape in shapes.items()}
+    >>> for row in gi.initialize(model, gi.rules.torch_defaults(), seed=42).rows:
+    ...     print(row.name, row.initializer)
+    fc.weight kaiming_uniform_(a=2.23606797749979)
+    fc.bias uniform_(a=-0.25, b=0.25)
+    norm.weight ones_()
+    norm.bias zeros_()
+    """
+    return [
+        ("*", by_param(_of_transformer)),
+        ("*out_proj.bias", by_param(_attention_output)),
+        _rule("MultiheadAttention", "in_proj_weight|[qkv]_proj_weight", "xavier_uniform_"),
+        _rule("MultiheadAttention", "bias_[kv]", "xavier_normal_"),
+        _rule("MultiheadAttention", "in_proj_bias", "zeros_"),
+        _rule("Linear|_ConvNd", "weight", _KAIMING),
+        _rule("Linear|_ConvNd", "bias", by_param(_bias)),
+        _rule("Bilinear", "weight|bias", by_param(_bilinear)),
+        _rule("Embedding|EmbeddingBag", "weight", by_param(_embedding)),
+        _rule("_NormBase|LayerNorm|GroupNorm|RMSNorm", "weight|running_var", "ones_"),
+        _rule("_NormBase|LayerNorm|GroupNorm", "bias|running_mean|num_batches_tracked", "zeros_"),
+        _rule("RNNBase|RNNCellBase", _RECURRENT, by_param(_recurrent)),
+        _rule("PReLU", "weight", by_param(lambda param: functools.partial(constant_, val=param.owner.init))),
+    ]
+
+
+def _rule(layers: str, own_names: str, initializer: Any) -> Rule:
+    """For parameters of one of torch's layers: their names there as a regular expression."""
+    names = set(layers.split("|"))
+    of_layer = by_param(lambda param: initializer if names & _layers(param) else None)
+    return re.compile(rf"(?:.*\.)?(?:{own_names})"), of_layer
+
+
+def _layers(param: Param) -> set[str]:
+    """The names of the classes of torch that a parameter's owner is of; in a mapping, of the one that it must be of, if any."""
+    return _guess_classes(param) if param.owner is None else _classes(param.owner)
+
+
+def _classes(module: Any) -> set[str]:
+    return {cls.__name__ for cls in type(module).__mro__ if cls.__module__.startswith("torch.nn.modules.")}
+
+
+def _guess_classes(param: Param) -> set[str]:
+    weight, bias = _beside(param, "weight"), _beside(param, "bias")
+    if re.fullmatch(_RECURRENT, param.own_name):
+        return {"RNNBase"}
+    if re.fullmatch("in_proj_(?:weight|bias)|[qkv]_proj_weight|bias_[kv]", param.own_name):
+        return {"MultiheadAttention"}
+    if _beside(param, "running_mean") is not None or (weight is not None and weight == bias):
+        return {"_NormBase"}
+    if weight is not None and len(weight) >= 3 and (bias is None or len(bias) == 1):
+        return {"_ConvNd"}
+    if weight is not None and len(weight) == 2 and bias == weight[:1]:
+        return {"Linear"}
+    return set()
+
+
+def _beside(param: Param, own_name: str) -> tuple[int, ...] | None:
+    """The shape of another parameter of the same module."""
+    return param.shapes.get(param.name.removesuffix(param.own_name) + own_name)
+
+
+def _within(n: int) -> Any:
+    """Uniform on ±1/√n; 0 for n = 0, as torch does for layers without inputs."""
+    bound = 1 / math.sqrt(n) if n else 0.0
+    return functools.partial(uniform_, a=-bound, b=bound)
+
+
+def _bias(param: Param) -> Any:
+    weight = _beside(param, "weight")
+    return None if weight is None else _within(math.prod(weight[1:]))
+
+
+def _bilinear(param: Param) -> Any:
+    weight = _beside(param, "weight")
+    return None if weight is None else _within(weight[1])
+
+
+def _recurrent(param: Param) -> Any:
+    match = re.fullmatch(_RECURRENT, param.own_name)
+    layer = (match and match[1]) or ""
+    # weight_hr projects the hidden state, and then weight_hh reads what it gives.
+    weight = _beside(param, f"weight_hr{layer}") or _beside(param, f"weight_hh{layer}")
+    return None if weight is None else _within(weight[1])
+
+
+def _attention_output(param: Param) -> Any:
+    """MultiheadAttention sets the bias of its output layer, which is a module of its own, to 0."""
+    outer = param.name.removesuffix("out_proj.bias")
+    known = not param.owners or any("MultiheadAttention" in _classes(owner) for owner in param.owners[-2:-1])
+    return "zeros_" if known and f"{outer}in_proj_bias" in param.shapes else None
+
+
+def _of_transformer(param: Param) -> Any:
+    inside = any("Transformer" in _classes(owner) for owner in param.owners)
+    return "xavier_uniform_" if inside and len(param.shape) > 1 else None
+
+
+def _embedding(param: Param) -> Any:
+    return "normal_" if param.owner.padding_idx is None else normal_but_padding
+
+
+def normal_but_padding(x: Any, generator: Generator, param: Param) -> None:
+    """N(0, 1), and zeros in the row of the embedding's `padding_idx`, which another part of a sharded weight may hold."""
+    normal_(x, generator=generator)
+    view = view_of(x)
+    row = param.owner.padding_idx - (view.shard.start[0] if view.shard else 0)
+    if 0 <= row < len(view.array):
+        with view.scope():
+            view.array[row] = 0

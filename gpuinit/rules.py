@@ -1,0 +1,13 @@
+"""Rules that tell `gpuinit.initialize` what to do to which parameter: how they are written, and ready-made sets.
+
+A rule is a pair (pattern, initializer), and a set of rules a list of them, so that sets are joined by `+`; the first rule that
+matches a parameter counts.
+"""
+
+from gpuinit._rules.calls import by_param, keep
+from gpuinit._rules.files import load
+from gpuinit._rules.max_update import mup
+from gpuinit._rules.published import gpt2, resnet, vit
+from gpuinit._rules.torch_layers import torch_defaults
+
+__all__ = ["by_param", "gpt2", "keep", "load", "mup", "resnet", "torch_defaults", "vit"]
