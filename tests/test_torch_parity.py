@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import gpuinit as gi
+from gpuinit._initializers.fans import fan_in_and_fan_out
 from tests.conftest import to_host
 
 torch = pytest.importorskip("torch")
@@ -69,7 +70,7 @@ def test_calculate_gain(name, param):
 
 @pytest.mark.parametrize("shape", WEIGHTS, ids=str)
 def test_fans(shape):
-    assert gi.fans.fans(shape) == torch.nn.init._calculate_fan_in_and_fan_out(torch.empty(shape))
+    assert fan_in_and_fan_out(shape) == torch.nn.init._calculate_fan_in_and_fan_out(torch.empty(shape))
 
 
 # Random fills: the bits differ, bounds and standard deviations do not.

@@ -11,6 +11,7 @@ import pytest
 
 import gpuinit as gi
 from gpuinit import rules
+from gpuinit._backends.operations import Constant, Fill
 from gpuinit._backends.targets import planned
 from gpuinit._contract.distributions import Normal, Uniform
 from gpuinit._rules.calls import Call
@@ -31,12 +32,12 @@ def planned_writes(model, of_rules):
         with planned() as writes:
             given = {"generator": gi.Generator(0)} if isinstance(choice, Call) else {"generator": gi.Generator(0), "param": param}
             choice(array, **given)
-        match writes[-1].operation.distribution:
-            case Uniform(scale=scale, low=low):
+        match writes[-1].operation:
+            case Fill(Uniform(scale=scale, low=low)):
                 asked[param.name] = "uniform", low, low + scale
-            case Normal(mean=mean, std=std):
+            case Fill(Normal(mean=mean, std=std)):
                 asked[param.name] = "normal", mean, std
-            case value:
+            case Constant(value):
                 asked[param.name] = "constant", float(value)
     return asked
 

@@ -5,43 +5,37 @@ An initializer comes to exactly one operation, once everything about its argumen
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol, assert_never
+from typing import Any, NamedTuple, Protocol, assert_never
 
 from gpuinit._contract.distributions import Distribution, Normal
 from gpuinit._contract.generator import Stream
 from gpuinit._contract.shards import Shard
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Fill:
+class Fill(NamedTuple):
     """Write to each element what the distribution makes of its word."""
 
     distribution: Distribution
     stream: Stream
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Constant:
+class Constant(NamedTuple):
     """Write one value, a scalar of the array's dtype, to each element."""
 
     value: Any
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Eye:
+class Eye(NamedTuple):
     """Write ones on the diagonal, zeros elsewhere."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Dirac:
+class Dirac(NamedTuple):
     """Write ones at the kernel's centre where output channel o of a group meets input channel o, zeros elsewhere."""
 
     groups: int
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Sparse:
+class Sparse(NamedTuple):
     """Write `values`, and 0 to `zeros` elements of each column."""
 
     zeros: int
@@ -49,16 +43,14 @@ class Sparse:
     stream: Stream
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Orthogonal:
+class Orthogonal(NamedTuple):
     """Write gain * Q, Q Haar-distributed with orthonormal columns (rows, if there are fewer rows than columns)."""
 
     gain: float
     stream: Stream
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Truncate:
+class Truncate(NamedTuple):
     """Round each element toward zero."""
 
 

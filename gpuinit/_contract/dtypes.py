@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
 from typing import Any
 
 import numpy as np
@@ -52,8 +51,12 @@ def complex_of(real: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def has_bfloat16() -> bool:
-    """Check whether NumPy can have bfloat16 here, without importing ml_dtypes."""
-    return importlib.util.find_spec("ml_dtypes") is not None
+    """Check whether NumPy can have bfloat16 here."""
+    try:
+        bfloat16()
+    except TypeError:
+        return False
+    return True
 
 
 def bfloat16() -> Any:
