@@ -56,4 +56,4 @@ def _fill_all(writes: Sequence[Write], items: Sequence[Item]) -> None:
     with writes[0].to.view.scope():
         fill_all(items)
     for write in writes:
-        write.to.view.written()
+        write.to.view.notify_owner()
