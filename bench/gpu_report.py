@@ -10,7 +10,8 @@ import datetime
 import signal
 import sys
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def run(parts: Sequence[Part], settings: runner.Settings) -> int:
 
         def done(part: Part, outcome: runner.Outcome) -> None:
             _add(report, part, outcome, settings.folder)
-            summary.write(report, settings.folder)
+            _attempt(summary.write, report, settings.folder)
             advance(outcome.title)
             print(f"{part.name:7}  {outcome.status:9}  {outcome.seconds:6.1f} s  {outcome.title}: {outcome.reason}", flush=True)
 
@@ -96,9 +97,17 @@ def run(parts: Sequence[Part], settings: runner.Settings) -> int:
         except KeyboardInterrupt:
             print("interrupted: the report has what was measured until now", file=sys.stderr)
             return 1
-    summary.show(report)
+    _attempt(summary.show, report)
     print(f"report: {settings.folder / 'report.md'}, {settings.folder / 'report.json'}; logs: {settings.folder / 'logs'}")
     return int(any(part["status"] in ("failed", "timed out") for part in report["parts"]))
+
+
+def _attempt(function: Callable[..., None], *arguments: Any) -> None:
+    """Call what shows results; results that it cannot show, as of a part of another version, must not end the run."""
+    try:
+        function(*arguments)
+    except Exception:
+        traceback.print_exc()
 
 
 def _add(report: dict[str, Any], part: Part, outcome: runner.Outcome, folder: Path) -> None:

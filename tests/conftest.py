@@ -21,13 +21,9 @@ def pytest_collection_modifyitems(items):
 
 def _asks_for_a_gpu(item):
     """Whether a parameter names the backend or the device, as those of the fixtures `xp`, `device` and `produced` do."""
-    given = getattr(getattr(item, "callspec", None), "params", {}).values()
-    return any(
-        name in ("cupy", "cuda")
-        for value in given
-        for name in (value if isinstance(value, tuple) else (value,))
-        if isinstance(name, str)
-    )
+    given = getattr(getattr(item, "callspec", None), "params", {})
+    values = [given.get(name) for name in ("xp", "device", "produced")]
+    return any((value[0] if isinstance(value, tuple) else value) in ("cupy", "cuda") for value in values)
 
 
 def cupy_or_skip():

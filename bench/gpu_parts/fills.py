@@ -48,9 +48,8 @@ def plan(largest: int, quick: bool) -> Iterator[Cell]:
     yield from (Cell(name, "float32", size, (*_USUAL, *_CUPY)) for name in SWEPT for size in sizes[::-1])
     yield from (Cell(name, dtype, largest, _USUAL) for dtype in DTYPES for name in others)
     yield from (cell._replace(libraries=(*_CUPY, MEMSET)) for cell in large)
-    yield from (
-        Cell("orthogonal_", dtype, size, _USUAL) for dtype in ("float32", "float64") for size in sizes if size in (2**20, 2**18)
-    )
+    matrices = [size for size in sizes if 2**16 <= size <= 2**20]
+    yield from (Cell("orthogonal_", dtype, size, _USUAL) for dtype in ("float32", "float64") for size in matrices)
     yield from (Cell(name, dtype, size, _USUAL) for dtype in DTYPES[1:] for name in HEADLINES for size in sizes[::-2])
     yield from (cell._replace(libraries=(*_JAX, MEMSET)) for cell in large)
     yield from (Cell(name, "float32", size, _JAX) for size in sizes[::-2] for name in HEADLINES)

@@ -58,8 +58,9 @@ def fill_golden(case: dict[str, Any], order: str, xp: Any) -> Any:
     return golden.fill(case, xp, order)
 
 
-def golden_differences(xp: Any, every: int) -> Iterator[str]:
-    """Names of those functions that do not give the stored values, from each `every`-th case that has a digest."""
-    for case, order in golden_cases()[::every]:
-        if "digest" in case and "q" not in case and digest({"x": golden.fill(case, xp, order)}) != case["digest"]:
-            yield f"{case['function']} of {case['dtype']} in {order} order"
+def golden_differences(xp: Any) -> Iterator[str]:
+    """Those of the functions that do not give the stored values; of each, only the first case is tried."""
+    first = {case["function"]: case for case in reversed(golden.load()["fills"]) if golden.can_fill(case)}
+    for function, case in first.items():
+        if digest({"x": golden.fill(case, xp)}) != case["digest"]:
+            yield f"{function} of {case['dtype']}"

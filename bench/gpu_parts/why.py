@@ -44,9 +44,11 @@ def _profile(task: Task, profiler: str | None) -> str:
         log = Path(folder) / "ncu.csv"
         # A metric that a GPU does not have may make ncu refuse them all; its own sections always fit.
         for chosen in (["--metrics", ",".join(ncu.METRICS)], []):
+            log.unlink(missing_ok=True)
             done = commands.run(_ncu(profiler, log, chosen, task.quick), task.left() - end)
             text = log.read_text("utf-8", errors="replace") if log.exists() else done.output
-            launches = {measured.kernel: measured for measured in ncu.parse(text)}  # the last one of each kernel
+            # Of each kernel the last launch; ncu may show a kernel's parameters after its name.
+            launches = {measured.kernel.partition("(")[0]: measured for measured in ncu.parse(text)}
             if launches:
                 break
     print(text)
