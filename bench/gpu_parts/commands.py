@@ -14,6 +14,11 @@ class Done(NamedTuple):
     code: int | None
     output: str
 
+    @property
+    def last_line(self) -> str:
+        """Of the output, where most commands say what went wrong."""
+        return self.output.strip().rpartition("\n")[2]
+
 
 def python(*arguments: str) -> list[str]:
     """A command that this interpreter runs."""

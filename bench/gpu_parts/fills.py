@@ -72,8 +72,7 @@ def main(task: Task) -> None:
         _measure(task, cell, missing)
         _free()
     for library, reasons in missing.items():
-        task.add("missing", library=library, reasons=sorted(reasons))
-        print(f"not measured: {library}: {'; '.join(sorted(reasons))}")
+        task.missing(library, sorted(reasons))
     if task.left() >= _RESERVE:
         task.note(f"{len(cells)} comparisons at 2**{SMALLEST.bit_length() - 1} to 2**{largest.bit_length() - 1} elements")
 

@@ -28,7 +28,7 @@ python bench/gpu_report.py --out gpu-report --page   # write this page from gpu-
 ```"""
 _MEANING = """The speeds are GB/s of array written: the median of fills timed by CUDA events, on warm arrays.
 "Of memset" is the share of the speed of `cudaMemsetAsync` on the same memory.
-"Model" is the upper bound of that share in [what the kernels cost a GPU](gpu_cost.md#model-against-the-memory-s-speed).
+"Model" is the upper bound of that share in [what the kernels cost a GPU](gpu_cost.md#model-against-the-memorys-speed).
 For CuPy and JAX, the fastest of their generators counts. All figures are in [gpu.json](gpu.json)."""
 _UNMEASURED = f"""{_TITLE}
 

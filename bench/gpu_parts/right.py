@@ -20,10 +20,9 @@ def main(task: Task) -> None:
     reason = _compile_in_parallel(task)
     check = commands.run(commands.python("-m", "gpuinit", "selfcheck"), task.left())
     task.add("output", command="selfcheck", code=check.code, text=check.output)
-    verdict = check.output.strip().rpartition("\n")[2]
     if check.code != 0:
-        task.fail(f"selfcheck: {verdict}" if check.code else "selfcheck did not end in time")
-    task.note(f"selfcheck: {verdict}{f' (only the CPU: {reason})' if reason else ''}")
+        task.fail(f"selfcheck: {check.last_line}" if check.code else "selfcheck did not end in time")
+    task.note(f"selfcheck: {check.last_line}{f' (only the CPU: {reason})' if reason else ''}")
 
 
 def _compile_in_parallel(task: Task) -> str:

@@ -6,7 +6,6 @@ Nothing here imports CuPy or torch: no fault in CUDA can stop it.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gpu_parts import Part
+from gpu_parts.task import read_lines
 
 ROOT = Path(__file__).resolve().parents[2]
 # Seconds that a killed process may take to go. One that waits inside the driver can take for ever, and is left alone.
@@ -88,13 +88,8 @@ def lines_of(part: Part, folder: Path) -> Path:
 
 
 def rows_of(part: Part, folder: Path) -> list[dict[str, Any]]:
-    """The results of a part. A last line that was cut off is left out."""
-    path = lines_of(part, folder)
-    rows = []
-    for line in path.read_text("utf-8", errors="replace").splitlines() if path.exists() else ():
-        with contextlib.suppress(json.JSONDecodeError):
-            rows.append(json.loads(line))
-    return rows
+    """The results of a part."""
+    return read_lines(lines_of(part, folder))
 
 
 def _command(part: Part, lines: Path, seconds: float, quick: bool) -> list[str]:

@@ -28,7 +28,10 @@ def main(task: Task) -> None:
         for name in _FUNCTIONS:
             _calls(task, name, shape, _callers(name, shape, cupy, torch))
     for model, shapes in _models(task.quick).items():
-        _fill_models(task, model, shapes, cupy, torch)
+        try:
+            _fill_models(task, model, shapes, cupy, torch)
+        except Exception as error:  # also of a GPU that is too small
+            task.fail(f"{model}: {type(error).__name__}: {error}")
     task.note(f"{len(_FUNCTIONS)} functions, {len(_models(True))} models")
 
 
@@ -38,9 +41,8 @@ def _torch(task: Task) -> Any:
         torch = module("torch")
         if not torch.cuda.is_available():
             raise MissingError("this torch finds no CUDA device")
-    except MissingError as reason:
-        task.add("missing", library="torch", reasons=[str(reason)])
-        print(f"not measured: torch: {reason}")
+    except Exception as reason:  # a broken installation raises anything
+        task.missing("torch", [str(reason)])
         return None
     return torch
 
@@ -58,6 +60,7 @@ def _callers(name: str, shape: tuple[int, ...], cupy: Any, torch: Any) -> dict[s
 def _calls(task: Task, name: str, shape: tuple[int, ...], callers: dict[str, Callable[[], Any]]) -> None:
     """Microseconds per call until it returns, and until the device is done with all of them; libraries take turns."""
     calls, rounds = (3, 1) if task.quick else (_CALLS, _ROUNDS)
+    callers = _working(task, f"{name} of shape {shape}", callers)
     found: dict[str, list[tuple[float, float]]] = {library: [] for library in callers}
     for _ in range(1 + rounds):  # the first is for compilation, and to warm up
         for library, call in callers.items():
@@ -66,6 +69,18 @@ def _calls(task: Task, name: str, shape: tuple[int, ...], callers: dict[str, Cal
         host, done = (round(statistics.median(column) / calls * 1e6, 2) for column in zip(*times[1:]))
         task.add("call", function=name, shape=shape, library=library, host_us=host, done_us=done)
         print(f"{name} {shape} {library}: {host} us, until done {done} us", flush=True)
+
+
+def _working(task: Task, what: str, callers: dict[str, Callable[[], Any]]) -> dict[str, Callable[[], Any]]:
+    """Those that do not raise; the others are failures of the part."""
+    found = {}
+    for library, call in callers.items():
+        try:
+            call()
+            found[library] = call
+        except Exception as error:
+            task.fail(f"{what}, {library}: {type(error).__name__}: {error}")
+    return found
 
 
 def _timed(call: Callable[[], Any]) -> tuple[float, float]:
@@ -92,8 +107,8 @@ def _fill_models(task: Task, model: str, shapes: dict[str, tuple[int, ...]], cup
         tensors = {name: torch.empty(shape, device="cuda") for name, shape in shapes.items()}
         fillers["gpuinit, torch tensors"] = lambda: gi.initialize(tensors, _RULES, seed=0)
         fillers["torch"] = lambda: _torch_loop(torch, tensors)
-    for library, fill in fillers.items():
-        times = [_timed(fill) for _ in range(2 if task.quick else 8)][1:]
+    for library, fill in _working(task, model, fillers).items():
+        times = [_timed(fill) for _ in range(1 if task.quick else 8)]
         host, done = (round(statistics.median(column) * 1e3, 3) for column in zip(*times))
         task.add("model", model=model, arrays=len(shapes), library=library, host_ms=host, done_ms=done)
         print(f"{model} {library}: {host} ms, until done {done} ms", flush=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import tempfile
 from collections import Counter
@@ -15,7 +14,7 @@ from peers import cupy_module
 
 from gpu_parts import commands
 from gpu_parts.outcomes import FILE
-from gpu_parts.task import SkipError, Task
+from gpu_parts.task import SkipError, Task, read_lines
 
 _QUICK = ("tests/test_torch_cuda.py", "tests/test_selfcheck.py", "tests/test_device.py")
 _PROCESSES = 16
@@ -33,7 +32,7 @@ def main(task: Task) -> None:
         with tempfile.TemporaryDirectory() as folder:
             outcomes = Path(folder) / "outcomes.jsonl"
             done = commands.run(_command(task.quick, parallel), task.left() - 1, _environment(outcomes))
-            rows = [json.loads(line) for line in outcomes.read_text("utf-8").splitlines()] if outcomes.exists() else []
+            rows = read_lines(outcomes)
         if any(row["outcome"] == "passed" for row in rows):
             break
     _report(task, rows, done)
@@ -75,5 +74,5 @@ def _report(task: Task, rows: list[dict[str, Any]], done: commands.Done) -> None
     elif done.code is None:
         task.fail(f"stopped before the end: {text or 'no test had ended'}")
     elif done.code not in (0, 5):  # pytest's 5: nothing was collected
-        task.fail(f"pytest ended with exit code {done.code}: {done.output.strip().rpartition(chr(10))[2]}")
+        task.fail(f"pytest ended with exit code {done.code}: {done.last_line}")
     task.note(text or "no tests")

@@ -60,8 +60,9 @@ class Speeds:
         yield from ((function, dtype, size) for (function, dtype), size in largest.items())
 
 
-def number(value: float | None, form: str = ".0f") -> str:
-    return "-" if value is None else f"{value:{form}}"
+def number(value: float | None, form: str = "") -> str:
+    """By default with three digits, or all before the point."""
+    return "-" if value is None else f"{value:{form or ('.0f' if value >= 100 else '.3g')}}"
 
 
 def ratio(value: float | None, to: float | None, form: str = ".2f") -> str:

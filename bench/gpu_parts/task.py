@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+_REASONS = 6  # of one library in the report
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The results in a file. A last line that was cut off is left out."""
+    rows = []
+    for line in path.read_text("utf-8", errors="replace").splitlines() if path.exists() else ():
+        with contextlib.suppress(json.JSONDecodeError):
+            rows.append(json.loads(line))
+    return rows
 
 
 class SkipError(Exception):
@@ -34,6 +47,12 @@ class Task:
         """Say in a few words what the part found; the last note is the one that the table shows."""
         print(text, flush=True)
         self.add("note", text=text)
+
+    def missing(self, library: str, reasons: Sequence[str]) -> None:
+        """Say that a library was left out, or from what, and why."""
+        shown = [*reasons[:_REASONS], *([f"and {len(reasons) - _REASONS} more"] if len(reasons) > _REASONS else [])]
+        print(f"not measured: {library}: {'; '.join(shown)}", flush=True)
+        self.add("missing", library=library, reasons=shown)
 
     def fail(self, text: str) -> None:
         """Report something that is wrong, and go on: the part will count as failed."""

@@ -37,7 +37,7 @@ def _find(name: str) -> str | None:
 
 def _profile(task: Task, profiler: str | None) -> str:
     if not profiler:
-        task.add("missing", library="ncu", reasons=["it is not on the PATH"])
+        task.missing("ncu", ["it is not on the PATH"])
         return "ncu is not installed"
     end = task.left() * (1 - _NCU_SHARE)
     with tempfile.TemporaryDirectory() as folder:
@@ -55,7 +55,7 @@ def _profile(task: Task, profiler: str | None) -> str:
     for kernel, measured in launches.items():
         task.add("profile", kernel=kernel, shown=ncu.shown(measured), metrics=dict(measured.metrics))
     if not launches:
-        task.fail(f"ncu measured nothing (exit code {done.code}): {(done.output.strip() or text.strip()).rpartition(chr(10))[2]}")
+        task.fail(f"ncu measured nothing (exit code {done.code}): {commands.Done(None, done.output + text).last_line}")
     return f"ncu: {len(launches)} kernels"
 
 
@@ -75,7 +75,7 @@ def _ncu(profiler: str, log: Path, chosen: list[str], quick: bool) -> list[str]:
 
 def _sanitize(task: Task, sanitizer: str | None) -> str:
     if not sanitizer:
-        task.add("missing", library="compute-sanitizer", reasons=["it is not on the PATH"])
+        task.missing("compute-sanitizer", ["it is not on the PATH"])
         return "compute-sanitizer is not installed"
     notes = []
     for number, tool in enumerate(_SANITIZERS):
@@ -85,6 +85,6 @@ def _sanitize(task: Task, sanitizer: str | None) -> str:
         errors = [int(count) for count in _ERRORS.findall(done.output)]
         task.add("sanitizer", tool=tool, errors=errors[-1] if errors else None, code=done.code)
         if done.code:
-            task.fail(f"{tool}: {done.output.strip().rpartition(chr(10))[2]}")
+            task.fail(f"{tool}: {done.last_line}")
         notes.append(f"{tool} {'did not end in time' if done.code is None else 'found nothing' if done.code == 0 else 'failed'}")
     return ", ".join(notes)
