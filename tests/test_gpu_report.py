@@ -55,7 +55,7 @@ def modules(tmp_path, monkeypatch):
     folder.mkdir()
     for name, text in MODULES.items():
         (folder / f"{name}.py").write_text("\n".join(line.removeprefix("        ") for line in text.splitlines()))
-    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
     return {name: Part(name, f"A part that {name}", name) for name in MODULES}
 
 
@@ -98,7 +98,7 @@ def _has_ended(pid: int) -> bool:
 
 def test_results_that_cannot_be_shown_do_not_end_the_run(tmp_path, monkeypatch, capfd):
     (tmp_path / "odd.py").write_text("def main(task):\n    task.add('fill', unknown=1)\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     assert gpu_report.main(["--minutes", "0.5", "--out", str(tmp_path / "out"), "--parts", "odd"]) == 0
     assert {"part": "odd", "kind": "fill", "unknown": 1} in json.loads((tmp_path / "out" / "report.json").read_text())["measured"]
     assert "KeyError" in capfd.readouterr().err
