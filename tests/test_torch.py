@@ -566,6 +566,7 @@ def test_a_compiled_model_is_filled(fresh_compiler):
 # CUDA
 
 
+@pytest.mark.gpu
 def test_a_fill_is_ordered_with_torchs_stream():
     if not torch.cuda.is_available():
         pytest.skip("torch finds no CUDA device")
