@@ -20,7 +20,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 from gpu_parts import MACHINE, PARTS, Part, page, runner, summary  # noqa: E402
 
-from gpuinit import console  # noqa: E402
+from gpuinit import _console as console  # noqa: E402
 
 SCHEMA = 1
 _MACHINE_LIMIT = 60.0

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 from unittest import mock
 
-from gpuinit import golden, models
-from gpuinit.digest import digest
+from gpuinit._cli import demo_models, golden
+from gpuinit._contract.digests import digest
+from gpuinit._contract.generator import BLOCK_BYTES
 
-gpt2 = models.gpt2
+gpt2 = demo_models.gpt2
 
 
 class Launch(NamedTuple):
@@ -38,12 +39,12 @@ def launch_of(fill: Callable[[], Any]) -> Launch:
 
 def block_bytes() -> int:
     """Of the words of a Philox block."""
-    return int(_fill_module().BLOCK_BYTES)
+    return BLOCK_BYTES
 
 
 def _fill_module() -> Any:
     """Imported only now: it imports CuPy. By its name, since the package has a function of that name."""
-    return importlib.import_module("gpuinit.backends.cuda.fill")
+    return importlib.import_module("gpuinit._backends.cuda.fill")
 
 
 def golden_cases() -> list[tuple[dict[str, Any], str]]:

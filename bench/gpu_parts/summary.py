@@ -9,7 +9,7 @@ from report import describe, to_json
 
 from gpu_parts import tables
 from gpu_parts.tables import Report
-from gpuinit import console
+from gpuinit import _console as console
 
 MEANINGLESS = {
     "emulated": "The device was emulated: all times are meaningless.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,12 +36,21 @@ def view_of_tensor(x: Any) -> View:
     @contextlib.contextmanager
     def scope() -> Any:
         # torch's own stream of that device, so that the fill is ordered with torch's work.
-        stream = torch.cuda.current_stream(x.device)
+        stream = _Stream(torch.cuda.current_stream(x.device).cuda_stream)
         with torch.cuda.device(x.device), cupy.cuda.Device(x.device.index), cupy.cuda.Stream.from_external(stream):
             yield
 
     with scope():
         return View("cuda", cupy.from_dlpack(data), scope, notify_owner)
+
+
+class _Stream(NamedTuple):
+    """A stream by the CUDA stream protocol, which torch's own streams follow from some version of torch on."""
+
+    address: int
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self.address
 
 
 def view_of_dtensor(x: Any) -> View:
