@@ -50,7 +50,7 @@ __forceinline__ void fill_runs(
 
 #define GPUINIT_FILL(name, Transform, W)                                                                           \
     extern "C" GPUINIT_EACH_CPU void name(                                                                         \
-        const gpuinit::Transform<W> *transform, gpuinit::u64 key_low, gpuinit::u64 key_high, gpuinit::u64 first,   \
+        const gpuinit::Transform<W> *transform, gpuinit::u32 key_low, gpuinit::u32 key_high, gpuinit::u64 first,   \
         const gpuinit::u64 *starts, gpuinit::u64 runs, gpuinit::u64 length, W *__restrict out) {                   \
         gpuinit::fill_runs(*transform, {{key_low, key_high}, first}, starts, runs, length, out);                   \
     }                                                                                                              \

@@ -1,38 +1,38 @@
-// Philox4x64-10 of Salmon et al. (2011), "Parallel random numbers: as easy as 1, 2, 3": words = philox(key, counter), no state.
-// Block b of a gpuinit stream is the counter (b + 1, 0, 0, 0), as in numpy.random.Philox.
+// Philox4x32-10 of Salmon et al. (2011), "Parallel random numbers: as easy as 1, 2, 3": words = philox(key, counter), no state.
+// Block b of a gpuinit stream is the counter (b mod 2**32, b >> 32, 0, 0).
 #pragma once
 #include "ieee.cuh"
 
 namespace gpuinit {
 
-constexpr u64 PHILOX_M0 = 0xD2E7470EE14C6C93;  // multipliers of the paper's table 2
-constexpr u64 PHILOX_M1 = 0xCA5A826395121157;
-constexpr u64 PHILOX_W0 = 0x9E3779B97F4A7C15;  // golden ratio
-constexpr u64 PHILOX_W1 = 0xBB67AE8584CAA73B;  // sqrt(3) - 1
+constexpr u32 PHILOX_M0 = 0xD2511F53;  // multipliers of the paper's table 2
+constexpr u32 PHILOX_M1 = 0xCD9E8D57;
+constexpr u32 PHILOX_W0 = 0x9E3779B9;  // golden ratio
+constexpr u32 PHILOX_W1 = 0xBB67AE85;  // sqrt(3) - 1
 constexpr int PHILOX_ROUNDS = 10;
 
 struct Key {
-    u64 low, high;
+    u32 low, high;
 };
 
-// Four 64-bit words, or eight of 32 bits, the low half of each first.
+// Four 32-bit words, or two of 64 bits, the low half of each first.
 struct Block {
-    u64 words[4];
+    u32 words[4];
 
-    __device__ __forceinline__ void word(int j, u64 &out) const { out = words[j]; }
-    __device__ __forceinline__ void word(int j, u32 &out) const { out = (u32)(words[j / 2] >> (32 * (j % 2))); }
+    __device__ __forceinline__ void word(int j, u32 &out) const { out = words[j]; }
+    __device__ __forceinline__ void word(int j, u64 &out) const { out = words[2 * j] | (u64)words[2 * j + 1] << 32; }
 };
 
 // The rounds from number `start` on, of the counter and the key that this round sees.
 template <int start = 0>
-__device__ __forceinline__ Block philox(Key key, u64 c0, u64 c1, u64 c2, u64 c3) {
+__device__ __forceinline__ Block philox(Key key, u32 c0, u32 c1, u32 c2, u32 c3) {
 #pragma unroll
     for (int round = start; round < PHILOX_ROUNDS; ++round) {
-        const Product p0 = product(PHILOX_M0, c0), p1 = product(PHILOX_M1, c2);
-        c0 = p1.high ^ c1 ^ key.low;
-        c1 = p1.low;
-        c2 = p0.high ^ c3 ^ key.high;
-        c3 = p0.low;
+        const u64 p0 = (u64)PHILOX_M0 * c0, p1 = (u64)PHILOX_M1 * c2;
+        c0 = (u32)(p1 >> 32) ^ c1 ^ key.low;
+        c1 = (u32)p1;
+        c2 = (u32)(p0 >> 32) ^ c3 ^ key.high;
+        c3 = (u32)p0;
         key.low += PHILOX_W0;
         key.high += PHILOX_W1;
     }
@@ -44,12 +44,12 @@ struct Stream {
     Key key;
     u64 first;
 
-    // Of the counter (c, 0, 0, 0); the first round by hand, since nvrtc does not see that the high half of a product with 0 is 0.
+    // Of the counter (low, high, 0, 0); the first round is written out, with its product with 0 left out.
     __device__ __forceinline__ Block block(u64 i) const {
-        const u64 c = first + i + 1;
+        const u64 c = first + i;
         const Key next = {key.low + PHILOX_W0, key.high + PHILOX_W1};
-        const Product p = product(PHILOX_M0, c);
-        return philox<1>(next, key.low, 0, p.high ^ key.high, p.low);
+        const u64 p = (u64)PHILOX_M0 * (u32)c;
+        return philox<1>(next, (u32)(c >> 32) ^ key.low, 0, (u32)(p >> 32) ^ key.high, (u32)p);
     }
 };
 

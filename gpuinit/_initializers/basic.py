@@ -46,10 +46,6 @@ def uniform_(x: Array, a: float = 0.0, b: float = 1.0, *, generator: RandomSourc
     ValueError
         If `x` overlaps itself or has not the shard's shape, a bound is not finite, a > b, or [a, b) holds no value of the dtype.
 
-    Notes
-    -----
-    On [0, 1), the first fill is `numpy.random.Generator(numpy.random.Philox(seed)).random(n, dtype)` in float32 and float64.
-
     Examples
     --------
     >>> import numpy as np, gpuinit as gi

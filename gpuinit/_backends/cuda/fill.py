@@ -16,12 +16,12 @@ from gpuinit._contract.distributions import Distribution, Normal, Point, Truncat
 from gpuinit._contract.dtypes import working
 from gpuinit._contract.generator import BLOCK_BYTES, Stream
 from gpuinit._contract.inverse_cdf import padded_rows
-from gpuinit._contract.permutation import domain_bits
+from gpuinit._contract.permutation import column_key, domain_bits
 from gpuinit._contract.regions import Region, region
 from gpuinit._contract.shards import Shard
 
-BLOCKS = 2  # a thread, `kernels/fill.cuh`
-STORE = 16  # bytes of the array a thread, where no words are: `kernels/store.cuh`
+STORE = 16  # bytes of the array that are written at once: `kernels/store.cuh`
+PIECES = 4  # of so many bytes, a thread of a fill: `kernels/fill.cuh`
 
 
 def fill(x: Any, distribution: Distribution, stream: Stream, shard: Shard | None = None) -> None:
@@ -43,7 +43,8 @@ def sparse(x: Any, zeros: int, values: Normal, stream: Stream, shard: Shard | No
     with x.device:
         _, normal = struct_values(values)
         parts = 2 if x.dtype.kind == "c" else 1
-        _launch("sparse", reals(cupy, x), stream, within, *normal, rows, columns, zeros, domain_bits(rows), parts)
+        key = map(np.uint32, column_key(stream))
+        _launch("sparse", reals(cupy, x), stream, within, *normal, *key, rows, columns, zeros, domain_bits(rows), parts)
 
 
 def constant(x: Any, value: Any) -> None:
@@ -92,9 +93,9 @@ def _struct_values(device: int, distribution: Uniform | Normal | Truncated) -> t
 
 def _launch(name: str, x: Any, stream: Stream, within: Region | None, *parameters: Any) -> None:
     real = working(np.dtype(x.dtype))
-    low, high = map(np.uint64, stream.key)
+    low, high = map(np.uint32, stream.key)
     if within is None:
-        threads = -(-x.size * real.itemsize // (BLOCKS * BLOCK_BYTES))
+        threads = -(-x.nbytes // (PIECES * STORE))
     else:
         length = within.runs.length
         threads = x.size // length * run_blocks(length, BLOCK_BYTES // real.itemsize)

@@ -26,17 +26,17 @@ class Declaration(NamedTuple):
     shard_call: str = ""
 
 
-_STREAM_MEMBERS = (Member("key_low", "uint64"), Member("key_high", "uint64"), Member("first", "uint64"))
+_STREAM_MEMBERS = (Member("key_low", "uint32"), Member("key_high", "uint32"), Member("first", "uint64"))
 _STREAM = "gpuinit::Stream{{key_low, key_high}, first}"
 
 
 def _fill(header: str, parameters: tuple[Member, ...], struct: str) -> Declaration:
-    """Declare a fill; its loop index is a thread of BLOCKS Philox blocks, in a shard one block of a run."""
+    """Declare a fill; its loop index is a thread of PIECES times 16 bytes, in a shard one block of a run."""
     return Declaration(
         ("fill.cuh", header),
         (*_STREAM_MEMBERS, *parameters),
         "raw T x",
-        f"gpuinit::fill_blocks<T>(x, i, _ind.size(), {_STREAM}, {struct})",
+        f"gpuinit::fill_pieces<T>(x, i, _ind.size(), {_STREAM}, {struct})",
         f"gpuinit::fill_shard<T>(x, i, {{region}}, {_STREAM}, {struct})",
     )
 
@@ -59,13 +59,13 @@ def _members(declaration: str) -> tuple[Member, ...]:
     return tuple(Member(name, kind) for kind, _, name in pairs)
 
 
-_SPARSE = _members("uint64 rows, uint64 columns, uint64 zeros, int32 bits, int32 parts")
+_SPARSE = _members("uint32 column_low, uint32 column_high, uint64 rows, uint64 columns, uint64 zeros, int32 bits, int32 parts")
 _KERNELS = {
     **{name: _fill(struct.header, struct.members, struct.expression) for name, struct in STRUCTS.items()},
     "sparse": _fill(
         "sparse.cuh",
         (*NORMAL.members, *_SPARSE),
-        f"gpuinit::Sparse<W>{{{NORMAL.expression}, {_STREAM}, {', '.join(member.name for member in _SPARSE)}}}",
+        f"gpuinit::Sparse<W>{{{NORMAL.expression}, {', '.join(member.name for member in _SPARSE)}}}",
     ),
     "constant": Declaration(("store.cuh",), (Member("value", "T"),), "raw T x", "gpuinit::write<T>(x, i, [&] { return value; })"),
     "eye": _ones("Eye", _members("uint64 columns")),

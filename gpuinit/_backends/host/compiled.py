@@ -18,7 +18,7 @@ from gpuinit._contract.distributions import Normal, Truncated, Uniform
 from gpuinit._contract.generator import Stream
 from gpuinit._contract.inverse_cdf import padded_rows
 
-_POINTER, _NUMBER = ctypes.c_void_p, ctypes.c_uint64
+_POINTER, _WORD, _NUMBER = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64
 _PRECISIONS = np.dtype(np.float32), np.dtype(np.float64)
 
 
@@ -63,7 +63,7 @@ def sampler_of(distribution: Uniform | Normal | Truncated, real: np.dtype[Any]) 
     struct = struct_of(distribution)
     function = found[_symbol(struct.name, real)]
     function.restype = None
-    function.argtypes = [_POINTER, _NUMBER, _NUMBER, _NUMBER, _POINTER, _NUMBER, _NUMBER, _POINTER]
+    function.argtypes = [_POINTER, _WORD, _WORD, _NUMBER, _POINTER, _NUMBER, _NUMBER, _POINTER]
     values = struct.values(distribution, _table(real).ctypes.data)
     transform = np.array(values, layout(struct.members, real)).tobytes()
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from gpuinit._backends.complex_parts import reals
 from gpuinit._backends.host import compiled
-from gpuinit._backends.host.region_words import run_starts
+from gpuinit._backends.host.random_words import run_starts
 from gpuinit._backends.host.sampling import sampler_of
 from gpuinit._backends.host.workspace import workspace
 from gpuinit._backends.threads import for_each, get_num_threads

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gpuinit._backends.host import compiled
-from gpuinit._backends.host.region_words import run_words
+from gpuinit._backends.host.random_words import run_words
 from gpuinit._backends.host.sampler import Sampler
 from gpuinit._backends.host.ufuncs import transform_of
 from gpuinit._backends.host.workspace import Workspace

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from gpuinit._backends.host.fill import fill
-from gpuinit._backends.host.random_words import RAW, WORDS
+from gpuinit._backends.host.philox import philox
 from gpuinit._backends.host.workspace import Workspace, workspace
 from gpuinit._backends.threads import for_each
 from gpuinit._contract.distributions import Normal
 from gpuinit._contract.generator import Stream
-from gpuinit._contract.permutation import COLUMN_KEYS, ROUNDS, domain_bits, fold
+from gpuinit._contract.permutation import ROUND_KEYS, column_key, domain_bits, fold
 from gpuinit._contract.shards import Shard
 
 PIECE = 2**17
@@ -125,10 +125,9 @@ def _unrank(places: np.ndarray, multipliers: np.ndarray, addends: np.ndarray, bi
 
 
 def _keys(space: Workspace, column: int, count: int, rows: int, stream: Stream) -> tuple[np.ndarray, np.ndarray]:
-    """Multipliers and addends of the rounds of `count` columns, each (ROUNDS, columns)."""
-    space.seek(stream.key, (column, stream.block, COLUMN_KEYS, 0))
-    raw = space.philox.random_raw(4 * count)
-    keys = raw.astype(RAW, copy=False).view(WORDS[32]).reshape(count, ROUNDS).T
+    """Return multipliers and addends of the rounds of `count` columns, each (ROUNDS, columns)."""
+    numbers = np.arange(column, column + count, dtype=np.uint64)
+    keys = np.hstack([philox(space, column_key(stream), numbers, third) for third in ROUND_KEYS]).T
     return keys | np.uint32(1), keys >> np.uint32(32 - domain_bits(rows))
 
 

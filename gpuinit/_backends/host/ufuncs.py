@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from gpuinit._backends.host.philox import multiply_high
 from gpuinit._backends.host.workspace import Workspace
 from gpuinit._contract.distributions import Normal, Truncated, Uniform
 from gpuinit._contract.inverse_cdf import OCTAVES, TABLES, coefficients
@@ -189,3 +188,25 @@ def _lookup(real: np.dtype[Any], word_bits: int, exponent: int) -> np.ndarray:
     # Odd in v: coefficients of even powers change sign, and no zero is -0.
     lookup[:, half + one : half + one + len(row)] = 0 - scaled * (-1) ** powers
     return lookup
+
+
+def multiply_high(space: Workspace, words: np.ndarray, factor: np.uint64) -> np.ndarray:
+    """Return the upper 64 bits of the 128-bit products, by halves of 32 bits; valid until the next call."""
+    names = "low", "high", "middle", "carry"
+    low, high, middle, carry = (space.array(name, words.size, np.uint64).reshape(words.shape) for name in names)
+    half, mask = np.uint64(32), np.uint64(2**32 - 1)
+    np.bitwise_and(words, mask, out=low)
+    np.right_shift(words, half, out=high)
+    np.multiply(low, factor & mask, out=carry)
+    carry >>= half
+    np.multiply(high, factor & mask, out=middle)
+    middle += carry
+    np.bitwise_and(middle, mask, out=carry)
+    low *= factor >> half
+    low += carry
+    low >>= half
+    middle >>= half
+    high *= factor >> half
+    high += middle
+    high += low
+    return high

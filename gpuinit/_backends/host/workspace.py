@@ -1,6 +1,4 @@
-"""What a thread uses again for each piece: memory, since fresh pages would cost as much as the arithmetic done in them, and a
-bit generator, since to make one costs more than to set it.
-"""
+"""Memory that a thread uses again for each piece: fresh pages would cost as much as the arithmetic done in them."""
 
 from __future__ import annotations
 
@@ -11,25 +9,10 @@ import numpy as np
 
 
 class Workspace:
-    """Scratch arrays by name, and NumPy's Philox, to be set to a place of the stream before each use."""
+    """Scratch arrays by name."""
 
     def __init__(self) -> None:
         self._arrays: dict[tuple[str, Any], np.ndarray] = {}
-        self.philox = np.random.Philox(key=0)
-        self._place: dict[str, Any] = {}
-        self._state: Any = {
-            "bit_generator": "Philox",
-            "state": self._place,
-            "buffer": (0, 0, 0, 0),  # tuples do as well as the arrays that NumPy's annotations want, and take less time
-            "buffer_pos": 4,
-            "has_uint32": 0,
-            "uinteger": 0,
-        }
-
-    def seek(self, key: tuple[int, int], counter: tuple[int, int, int, int]) -> None:
-        """Set the bit generator to the blocks whose counters follow `counter`, least word first."""
-        self._place["key"], self._place["counter"] = key, counter
-        self.philox.state = self._state
 
     def array(self, name: str, size: int, dtype: np.dtype[Any] | type) -> np.ndarray:
         """An array, not initialized; it is valid until the same name and dtype are asked for again."""
