@@ -1,67 +1,154 @@
-// The fills of `uniform.cuh` and `normal.cuh` for a CPU, as C functions gpuinit_<name><bits of a value>(transform, key_low,
-// key_high, first, starts, runs, length, out): to `out` goes, run after run, what the transform makes of the words of the elements
-// starts[k], starts[k] + 1 ... starts[k] + length - 1 of a fill whose first block is number `first` of the stream.
-// gpuinit_<name><bits>_size() is the size of such a transform. And gpuinit_repeat(value, out, count), for constants.
-#include <cstdlib>  // for __GLIBC__
-
+// The fills of `uniform.cuh` and `normal.cuh` for a CPU, as C functions gpuinit_<name>_<dtype>(transform, key_low, key_high, first,
+// starts, runs, length, out): to `out` goes, run after run, what the transform makes of the words of the elements starts[k],
+// starts[k] + 1 ... starts[k] + length - 1 of a fill whose first block is number `first` of the stream.
+// gpuinit_<name>_<dtype>_size() is the size of such a transform. gpuinit_level() is that of the flags this CPU can run code of:
+// x86-64-v<level>, or 0. And gpuinit_repeat(value, out, count), for constants.
+#include "host_lanes.hpp"
 #include "normal.cuh"
-#include "philox.cuh"
 #include "uniform.cuh"
-
-// For baseline x86-64, with AVX2, with AVX-512: when the library is loaded, the last one that the CPU has is taken.
-#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__) && __GNUC__ >= 12
-#define GPUINIT_EACH_CPU __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
-#else
-#define GPUINIT_EACH_CPU
-#endif
 
 namespace gpuinit {
 
 constexpr u64 CHUNK = 256;  // blocks whose words are drawn before any is used; they lie in the L1 cache
 
-template <typename W, typename Transform>
-__forceinline__ void fill_run(const Transform &transform, const Stream &stream, u64 start, u64 length, W *__restrict out) {
-    using Word = typename Real<W>::Word;
-    constexpr u64 count = sizeof(Block) / sizeof(Word);
-    Word words[CHUNK * count];
-    u64 block = start / count, skipped = start % count;
-    while (length > 0) {
-        const u64 room = CHUNK * count - skipped, taken = length < room ? length : room;
-        const u64 end = block + (skipped + taken + count - 1) / count;
-        for (Word *place = words; block < end; ++block, place += count) {
-            const Block drawn = stream.block(block);
-            for (u64 j = 0; j < count; ++j) drawn.word(j, place[j]);
-        }
-        for (u64 j = 0; j < taken; ++j) out[j] = transform(words[skipped + j], start + j);
-        start += taken;
-        out += taken;
-        length -= taken;
-        skipped = 0;
+// The words of so many blocks; `out` has room for whole groups.
+__forceinline__ void draw_blocks(const Stream &stream, u64 number, u64 count, u32 *__restrict out) {
+    if (count <= GROUP / 4) {  // of a short run
+        for (u64 k = 0; k < count; ++k) store_lanes(out + 4 * k, stream.block(number + k));
+        return;
+    }
+    for (u64 k = 0; k < count; k += GROUP) draw_group(stream, number + k, out + 4 * k);
+}
+
+// Values of the elements from number `start` on, as the transform makes them of one word after the other.
+template <typename Transform, typename W, typename Word>
+__forceinline__ void evaluate(const Transform &transform, const Word *__restrict words, u64 start, u64 length, W *__restrict out) {
+    for (u64 j = 0; j < length; ++j) out[j] = transform(words[j], start + j);
+}
+
+template <typename W>
+__forceinline__ void evaluate(
+    const Normal<W> &normal, const typename Real<W>::Word *__restrict words, u64 start, u64 length, W *__restrict out) {
+    constexpr int lanes = Vector<W>::lanes;
+    Lanes<W> mean;
+    for (int k = 0; k < lanes; ++k) mean[k] = (start + k) & 1 ? normal.odd_mean : normal.mean;
+    u64 j = 0;
+    for (; j + lanes <= length; j += lanes) {
+        const auto word = load_lanes<Lanes<typename Real<W>::Signed>>(words + j) | 1;
+        const Lanes<W> z = inverse_cdf(normal.table, __builtin_convertvector(word, Lanes<W>), 8 * sizeof(W));
+        store_lanes(out + j, z * normal.std + mean);
+    }
+    for (; j < length; ++j) out[j] = normal(words[j], start + j);
+}
+
+template <typename W>
+__forceinline__ void evaluate(
+    const Truncated<W> &truncated, const typename Real<W>::Word *__restrict words, u64 start, u64 length, W *__restrict out) {
+    constexpr int lanes = Vector<W>::lanes;
+    u64 j = 0;
+    for (; j + lanes <= length; j += lanes) {
+        W odd[lanes];
+        for (int k = 0; k < lanes; ++k) odd[k] = Real<W>::from((i64)(truncated.probability(words[j + k]) | 1));
+        const Lanes<W> z = inverse_cdf(truncated.table, load_lanes<Lanes<W>>(odd), 64);
+        const Lanes<W> value = z * truncated.std + truncated.mean;
+        const Lanes<W> raised = value < truncated.least ? Lanes<W>{} + truncated.least : value;
+        store_lanes(out + j, raised > truncated.greatest ? Lanes<W>{} + truncated.greatest : raised);
+    }
+    for (; j < length; ++j) out[j] = truncated(words[j], start + j);
+}
+
+// Arrays of a 16-bit type hold these: the bits of values rounded once.
+struct Half {
+    u16 bits;
+};
+
+struct Brain {
+    u16 bits;
+};
+
+// As the hardware's conversions do, which not all CPUs have; w is no nan.
+__forceinline__ u16 half_bits(float w) {
+    const u32 bits = Real<float>::bits(w), sign = bits >> 16 & 0x8000, size = bits & 0x7fffffff;
+    const u32 normal = (size + 0xfff + (size >> 13 & 1) - 0x38000000) >> 13;                      // from 2**-14 on
+    const u32 small = Real<float>::bits(Real<float>::of_bits(size) + 0.5f) - 0x3f000000;  // 0.5f has halves' least step
+    const u32 rounded = size < 0x38800000 ? small : size < 0x47800000 ? normal : 0x7c00;
+    return (u16)(rounded | sign);
+}
+
+__forceinline__ void round_all(const float *__restrict values, u64 length, Half *__restrict out) {
+    u64 j = 0;
+#ifdef __F16C__
+    for (; j + 8 <= length; j += 8)
+        _mm_storeu_si128((__m128i *)(out + j), _mm256_cvtps_ph(_mm256_loadu_ps(values + j), _MM_FROUND_TO_NEAREST_INT));
+#endif
+    for (; j < length; ++j) out[j].bits = half_bits(values[j]);
+}
+
+__forceinline__ void round_all(const float *__restrict values, u64 length, Brain *__restrict out) {
+    for (u64 j = 0; j < length; ++j) {
+        const u32 bits = Real<float>::bits(values[j]);
+        out[j].bits = (u16)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
     }
 }
 
-template <typename W, typename Transform>
+template <typename W, typename Transform, typename T>
+__forceinline__ void fill_run(const Transform &transform, const Stream &stream, u64 start, u64 length, T *__restrict out) {
+    using Word = typename Real<W>::Word;
+    constexpr u64 count = sizeof(Block) / sizeof(Word);
+    alignas(64) Word words[CHUNK * count];
+    alignas(64) W values[sizeof(T) == sizeof(W) ? 1 : CHUNK * count];
+    while (length > 0) {
+        const u64 skipped = start % count, room = CHUNK * count - skipped, taken = length < room ? length : room;
+        draw_blocks(stream, start / count, (skipped + taken + count - 1) / count, (u32 *)words);
+        if constexpr (sizeof(T) == sizeof(W)) {
+            evaluate(transform, words + skipped, start, taken, out);
+        } else {
+            evaluate(transform, words + skipped, start, taken, values);
+            round_all(values, taken, out);
+        }
+        start += taken;
+        out += taken;
+        length -= taken;
+    }
+}
+
+template <typename W, typename Transform, typename T>
 __forceinline__ void fill_runs(
-    const Transform transform, const Stream stream, const u64 *starts, u64 runs, u64 length, W *__restrict out) {
-    for (u64 k = 0; k < runs; ++k) fill_run(transform, stream, starts[k], length, out + k * length);
+    const Transform transform, const Stream stream, const u64 *starts, u64 runs, u64 length, T *__restrict out) {
+    for (u64 k = 0; k < runs; ++k) fill_run<W>(transform, stream, starts[k], length, out + k * length);
 }
 
 }  // namespace gpuinit
 
-#define GPUINIT_FILL(name, Transform, W)                                                                           \
-    extern "C" GPUINIT_EACH_CPU void name(                                                                         \
+#define GPUINIT_FILL(name, Transform, W, T)                                                                        \
+    extern "C" void name(                                                                                          \
         const gpuinit::Transform<W> *transform, gpuinit::u32 key_low, gpuinit::u32 key_high, gpuinit::u64 first,   \
-        const gpuinit::u64 *starts, gpuinit::u64 runs, gpuinit::u64 length, W *__restrict out) {                   \
-        gpuinit::fill_runs(*transform, {{key_low, key_high}, first}, starts, runs, length, out);                   \
+        const gpuinit::u64 *starts, gpuinit::u64 runs, gpuinit::u64 length, T *__restrict out) {                   \
+        gpuinit::fill_runs<W>(*transform, {{key_low, key_high}, first}, starts, runs, length, out);                \
     }                                                                                                              \
     extern "C" gpuinit::u64 name##_size() { return sizeof(gpuinit::Transform<W>); }
 
-GPUINIT_FILL(gpuinit_uniform32, Uniform, float)
-GPUINIT_FILL(gpuinit_uniform64, Uniform, double)
-GPUINIT_FILL(gpuinit_normal32, Normal, float)
-GPUINIT_FILL(gpuinit_normal64, Normal, double)
-GPUINIT_FILL(gpuinit_truncated32, Truncated, float)
-GPUINIT_FILL(gpuinit_truncated64, Truncated, double)
+#define GPUINIT_FILLS(name, Transform)                                    \
+    GPUINIT_FILL(gpuinit_##name##_float16, Transform, float, gpuinit::Half)    \
+    GPUINIT_FILL(gpuinit_##name##_bfloat16, Transform, float, gpuinit::Brain)  \
+    GPUINIT_FILL(gpuinit_##name##_float32, Transform, float, float)       \
+    GPUINIT_FILL(gpuinit_##name##_float64, Transform, double, double)
+
+GPUINIT_FILLS(uniform, Uniform)
+GPUINIT_FILLS(normal, Normal)
+GPUINIT_FILLS(truncated, Truncated)
+
+extern "C" int gpuinit_level() {
+#ifdef __x86_64__
+    __builtin_cpu_init();
+    const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+    const bool v4 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+                    __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd");
+    return v3 && v4 ? 4 : v3 ? 3 : 0;
+#else
+    return 0;
+#endif
+}
 
 // Intel's CPUs have an instruction for this that, like memset and unlike a loop of stores, does not read the lines that it is to
 // overwrite; on AMD's (Zen 4) the loop is faster.

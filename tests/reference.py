@@ -1,4 +1,4 @@
-"""docs/values.md once more, element by element, slow and plain: what the library is held to.
+"""Restate docs/values.md (version 3) element by element, slow and plain: the library is held to this.
 
 The functions have the library's names, and return an array instead of filling one. Nothing here imports `gpuinit`.
 """
@@ -21,26 +21,31 @@ import numpy as np
 
 WORKING = {"float16": np.float32, "float32": np.float32, "float64": np.float64}
 WORD_BITS = {np.float32: 32, np.float64: 64}
-MASK = 2**64 - 1
+MASK = 2**32 - 1
 
 
 # Stream, position, children
 
 
 def philox(key: tuple[int, int], counter: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    """Philox4x64-10."""
+    """Compute a block of Philox4x32-10: four 32-bit words, in the order of Random123."""
     k0, k1 = key
     c0, c1, c2, c3 = counter
     for _ in range(10):
-        x, y = 0xD2E7470EE14C6C93 * c0, 0xCA5A826395121157 * c2
-        c0, c1, c2, c3 = (y >> 64) ^ c1 ^ k0, y & MASK, (x >> 64) ^ c3 ^ k1, x & MASK
-        k0, k1 = (k0 + 0x9E3779B97F4A7C15) & MASK, (k1 + 0xBB67AE8584CAA73B) & MASK
+        x, y = 0xD2511F53 * c0, 0xCD9E8D57 * c2
+        c0, c1, c2, c3 = (y >> 32) ^ c1 ^ k0, y & MASK, (x >> 32) ^ c3 ^ k1, x & MASK
+        k0, k1 = (k0 + 0x9E3779B9) & MASK, (k1 + 0xBB67AE85) & MASK
     return c0, c1, c2, c3
 
 
+def pair(number: int) -> tuple[int, int]:
+    """Split a number below 2^64 into two words of a counter, the low half first."""
+    return number & MASK, number >> 32
+
+
 def words_of(block: tuple[int, ...], bits: int) -> list[int]:
-    """The 32- or 64-bit words of a block, the low half of each uint64 first."""
-    return list(block) if bits == 64 else [half for word in block for half in (word & 0xFFFFFFFF, word >> 32)]
+    """Return the 32- or 64-bit words of a block; the low half of a 64-bit word comes first."""
+    return list(block) if bits == 32 else [low | high << 32 for low, high in zip(block[::2], block[1::2], strict=True)]
 
 
 @dataclass
@@ -52,17 +57,17 @@ class Generator:
 
     @property
     def key(self) -> tuple[int, int]:
-        k0, k1 = np.random.SeedSequence(self.seed, spawn_key=self.spawn_key).generate_state(2, np.uint64)
+        k0, k1 = np.random.SeedSequence(self.seed, spawn_key=self.spawn_key).generate_state(2, np.uint32)
         return int(k0), int(k1)
 
     def words(self, count: int, bits: int) -> list[int]:
-        """The words of a fill of `count` elements; moves the position."""
-        first, blocks = self.position, -(-count * bits // 256)
+        """Return the words of a fill of `count` elements, and move the position."""
+        first, blocks = self.position, -(-count * bits // 128)
         if first + blocks >= 2**64:
             raise OverflowError
         self.position += blocks
         key = self.key
-        return [word for b in range(first, first + blocks) for word in words_of(philox(key, (b + 1, 0, 0, 0)), bits)][:count]
+        return [word for b in range(first, first + blocks) for word in words_of(philox(key, (*pair(b), 0, 0)), bits)][:count]
 
     def spawn(self, child: int | str) -> Any:
         if isinstance(child, int):
@@ -73,7 +78,7 @@ class Generator:
 
 
 def fill(shape: tuple[int, ...], dtype: str, generator: Generator, value: Callable[[int], Any]) -> np.ndarray:
-    """An array of `value(word)`, a number in working precision, rounded to the dtype."""
+    """Return an array of `value(word)`, a number in working precision, rounded to the dtype."""
     words = generator.words(math.prod(shape), WORD_BITS[WORKING[dtype]])
     # Overflow to infinity and underflow to zero are defined results.
     with np.errstate(all="ignore"):
@@ -84,7 +89,7 @@ def fill(shape: tuple[int, ...], dtype: str, generator: Generator, value: Callab
 
 
 def rounded(x: Fraction | int, digits: int) -> Fraction:
-    """x > 0 to the nearest number of so many binary digits, ties to even; no bound on the exponent."""
+    """Round x > 0 to the nearest number of so many binary digits, ties to even; the exponent has no bound."""
     x = Fraction(x)
     exponent = x.numerator.bit_length() - x.denominator.bit_length()
     exponent -= Fraction(2) ** exponent > x
@@ -93,25 +98,25 @@ def rounded(x: Fraction | int, digits: int) -> Fraction:
 
 
 def nearest(x: float, dtype: Any) -> Any:
-    """RN(x) in the dtype; a zero is +0."""
+    """Return RN(x) in the dtype; a zero is +0."""
     with np.errstate(all="ignore"):
         return np.dtype(dtype).type(np.float64(x)) + np.dtype(dtype).type(0)
 
 
 def at_least(x: float, dtype: str) -> np.floating:
-    """The smallest value of the dtype that is >= x; a zero is +0."""
+    """Return the smallest value of the dtype that is >= x; a zero is +0."""
     with np.errstate(all="ignore"):
         near = nearest(x, dtype)
         return near if float(near) >= x else np.nextafter(near, near.dtype.type(np.inf)) + near.dtype.type(0)
 
 
 def at_most(x: float, dtype: str) -> np.floating:
-    """The largest value of the dtype that is <= x; a zero is +0."""
+    """Return the largest value of the dtype that is <= x; a zero is +0."""
     return 0 - at_least(-x, dtype)
 
 
 def below(x: float, dtype: str) -> np.floating:
-    """The largest value of the dtype that is < x."""
+    """Return the largest value of the dtype that is < x."""
     near = at_most(x, dtype)
     with np.errstate(all="ignore"):
         return near if float(near) < x else np.nextafter(near, near.dtype.type(-np.inf))
@@ -121,7 +126,7 @@ def below(x: float, dtype: str) -> np.floating:
 
 
 def quantile(p: mpmath.mpf) -> mpmath.mpf:
-    """Phi^-1(p) to the precision of the context, from 16 digits by Newton's method."""
+    """Compute Phi^-1(p) to the precision of the context, from 16 digits by Newton's method."""
     z = mpmath.mpf(NormalDist().inv_cdf(float(p)))
     for _ in range(3):
         z -= (mpmath.erfc(-z / mpmath.sqrt(2)) / 2 - p) / mpmath.npdf(z)
@@ -130,7 +135,7 @@ def quantile(p: mpmath.mpf) -> mpmath.mpf:
 
 @functools.cache
 def row(r: int, work: type) -> tuple[Any, ...]:
-    """c_0 to c_d of one row of the table."""
+    """Compute c_0 to c_d of one row of the table."""
     s_bits, t_bits, degree = (5, 23, 2) if work is np.float32 else (7, 52, 4)
     octave, m = divmod(r, 2**s_bits)
     if octave == 63:
@@ -145,7 +150,7 @@ def row(r: int, work: type) -> tuple[Any, ...]:
 
 
 def inverse_cdf(word: int, bits: int, work: type) -> Any:
-    """z of a word of so many bits."""
+    """Compute z of a word of so many bits."""
     s_bits, t_bits = (5, 23) if work is np.float32 else (7, 52)
     v = word | 1
     v -= (v >> (bits - 1)) << bits
@@ -183,7 +188,7 @@ def normal_(shape: tuple[int, ...], dtype: str, generator: Generator, mean: floa
 
 
 def phi_parts(x: float) -> tuple[int, mpmath.mpf]:
-    """Whole and fractional part of Phi(x) 2^64.
+    """Compute the whole and the fractional part of Phi(x) 2^64.
 
     The smaller tail is computed, and 400 digits resolve it, so that a whole number comes from 0 and the infinities only.
     """
@@ -198,7 +203,7 @@ def phi_parts(x: float) -> tuple[int, mpmath.mpf]:
 
 @functools.cache
 def interval(alpha: float, beta: float) -> tuple[int, int]:
-    """L and D."""
+    """Compute L and D."""
     with mpmath.workdps(400):
         (low, low_part), (high, high_part) = phi_parts(alpha), phi_parts(beta)
         return low, min(high - low - (high_part < low_part), 2**64 - 1)
@@ -233,7 +238,7 @@ def trunc_normal_(
 
 
 def fans(shape: tuple[int, ...]) -> dict[str, float]:
-    """The fans of a weight of shape (outputs, inputs, *receptive field)."""
+    """Compute the fans of a weight of shape (outputs, inputs, *receptive field)."""
     receptive = math.prod(shape[2:])
     fan_in, fan_out = shape[1] * receptive, shape[0] * receptive
     return {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
@@ -246,7 +251,7 @@ def calculate_gain(nonlinearity: str, slope: float | None = None) -> float:
 
 
 def scaled(shape: tuple[int, ...], dtype: str, generator: Generator, std: float, distribution: str) -> np.ndarray:
-    if distribution == "normal":
+    if distribution in ("normal", "untruncated_normal"):
         return normal_(shape, dtype, generator, 0.0, std)
     if distribution == "uniform":
         bound = math.sqrt(3) * std
@@ -293,8 +298,9 @@ lecun_uniform_ = functools.partial(variance_scaling_, distribution="uniform")
 
 
 def ranks(key: tuple[int, int], position: int, column: int, rows: int) -> Iterator[int]:
-    """rank_c(r) of every row r."""
-    keys = words_of(philox(key, (column + 1, position, 1, 0)), 32)
+    """Yield rank_c(r) of every row r."""
+    first, second, _, _ = philox(key, (*pair(position), 1, 0))
+    keys = [word for third in (2, 3) for word in philox((first, second), (*pair(column), third, 0))]
     n = max(5, (rows - 1).bit_length())
     for r in range(rows):
         y = r

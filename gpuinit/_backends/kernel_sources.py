@@ -12,6 +12,8 @@ from pathlib import Path
 
 # How `host.cpp` is compiled. No value may depend on the compiler: each operation is rounded once, so none is fused with another.
 HOST_FLAGS = ("-O3", "-std=c++17", "-fno-fast-math", "-ffp-contract=off", "-fPIC", "-shared", "-x", "c++")
+# What is added for CPUs of more than the baseline, by `gpuinit_level()`, the best last: the x86-64 levels with AVX2 and AVX-512.
+HOST_LEVELS = {0: (), 3: ("-march=x86-64-v3",), 4: ("-march=x86-64-v4",)}
 _INCLUDE = re.compile(r'^#include "([\w.]+)"\n', re.MULTILINE)
 _ONCE = re.compile(r"^#pragma once\n", re.MULTILINE)
 
@@ -51,7 +53,7 @@ def _expand(header: str, seen: set[str]) -> str:
 
 
 @functools.cache
-def host_library() -> Path:
-    """Return the path of the compiled library. Its name contains a hash of the sources, so a stale one is never loaded."""
+def host_library(level: int = 0) -> Path:
+    """Return the path of a compiled library. Its name contains a hash of the sources, so a stale one is never loaded."""
     digest = hashlib.sha256(" ".join((*HOST_FLAGS, source("host.cpp"))).encode()).hexdigest()
-    return Path(__file__).with_name("host") / f"kernels-{digest[:16]}.so"
+    return Path(__file__).with_name("host") / f"kernels-{digest[:16]}-{level}.so"

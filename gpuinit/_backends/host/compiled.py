@@ -19,11 +19,11 @@ from gpuinit._contract.generator import Stream
 from gpuinit._contract.inverse_cdf import padded_rows
 
 _POINTER, _WORD, _NUMBER = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64
-_PRECISIONS = np.dtype(np.float32), np.dtype(np.float64)
+_DTYPES = "float16", "bfloat16", "float32", "float64"
 
 
-def load() -> ctypes.CDLL:
-    """Load the compiled kernels.
+def load(level: int | None = None) -> ctypes.CDLL:
+    """Load the compiled kernels for a level of CPUs, or the best one that this CPU has and that was compiled.
 
     Raises
     ------
@@ -32,12 +32,16 @@ def load() -> ctypes.CDLL:
     RuntimeError
         If they read their parameters in another layout than they are given.
     """
-    library = ctypes.CDLL(str(kernel_sources.host_library()))
+    if level is None:
+        best = ctypes.CDLL(str(kernel_sources.host_library())).gpuinit_level()
+        there = [level for level in kernel_sources.HOST_LEVELS if kernel_sources.host_library(level).exists()]
+        level = max(level for level in there if level <= best)
+    library = ctypes.CDLL(str(kernel_sources.host_library(level)))
     for name, struct in STRUCTS.items():
-        for real in _PRECISIONS:
-            size = library[f"{_symbol(name, real)}_size"]
+        for dtype in _DTYPES:
+            size = library[f"gpuinit_{name}_{dtype}_size"]
             size.restype = _NUMBER
-            expected = layout(struct.members, real).itemsize
+            expected = layout(struct.members, _real(dtype)).itemsize
             if size() != expected:
                 raise RuntimeError(
                     f"{library._name} has a {name} of {size()} bytes where gpuinit has {expected}: install gpuinit again"
@@ -55,26 +59,30 @@ def library() -> ctypes.CDLL | None:
 
 
 @functools.lru_cache
-def sampler_of(distribution: Uniform | Normal | Truncated, real: np.dtype[Any]) -> Sampler | None:
-    """Return the compiled sampler of a distribution, whose parameters are of the working precision `real`, or None."""
+def sampler_of(distribution: Uniform | Normal | Truncated, dtype: np.dtype[Any]) -> Sampler | None:
+    """Return the compiled sampler of a distribution for an array of a floating dtype in native byte order, or None."""
     found = library()
-    if found is None:
+    if found is None or not dtype.isnative:
         return None
-    struct = struct_of(distribution)
-    function = found[_symbol(struct.name, real)]
+    struct, real = struct_of(distribution), _real(dtype.name)
+    function = found[f"gpuinit_{struct.name}_{dtype.name}"]
     function.restype = None
     function.argtypes = [_POINTER, _WORD, _WORD, _NUMBER, _POINTER, _NUMBER, _NUMBER, _POINTER]
     values = struct.values(distribution, _table(real).ctypes.data)
     transform = np.array(values, layout(struct.members, real)).tobytes()
 
+    has_buffer = dtype.kind == "f"  # bfloat16 is unknown to Python's buffers
+
     def sample(space: Workspace, stream: Stream, starts: np.ndarray, length: int, out: np.ndarray) -> None:
+        out = out if has_buffer else out.view(np.uint16)
         function(transform, *stream.key, stream.block, starts.tobytes(), len(starts), length, _place(out))
 
     return sample
 
 
-def _symbol(name: str, real: np.dtype[Any]) -> str:
-    return f"gpuinit_{name}{8 * real.itemsize}"
+def _real(dtype: str) -> np.dtype[Any]:
+    """Return the precision that values of a dtype are computed in; not every NumPy knows bfloat16."""
+    return np.dtype(np.float64 if dtype == "float64" else np.float32)
 
 
 @functools.cache

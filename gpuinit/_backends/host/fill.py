@@ -43,12 +43,10 @@ def fill(x: np.ndarray, distribution: Distribution, stream: Stream, shard: Shard
     if isinstance(distribution, Point):
         constant(x, distribution.value)
         return
-    real = working(x.dtype)
-    in_precision = x.dtype == real
-    sample = sampler_of(distribution, real)
-    size = PIECE_BYTES // real.itemsize
-
-    if within is None and in_precision and x.size <= size and x.flags.carray:  # nothing to cut, convert or share
+    sample, drawn = sampler_of(distribution, x.dtype)
+    in_place = x.dtype == drawn
+    size = PIECE_BYTES // working(x.dtype).itemsize
+    if within is None and in_place and x.size <= size and x.flags.carray:  # nothing to cut, convert or share
         with workspace() as space:
             sample(space, stream, _FROM_THE_FIRST, x.size, x.reshape(-1))
         return
@@ -56,8 +54,8 @@ def fill(x: np.ndarray, distribution: Distribution, stream: Stream, shard: Shard
     def fill_pieces(taken: Iterable[Piece]) -> None:
         with workspace() as space:
             for start, part in taken:
-                direct = in_precision and part.flags.carray
-                out = part.reshape(-1) if direct else space.array("values", part.size, real)
+                direct = in_place and part.flags.carray
+                out = part.reshape(-1) if direct else space.array("values", part.size, drawn)
                 if within is None:
                     sample(space, stream, np.array([start]), part.size, out)
                 else:

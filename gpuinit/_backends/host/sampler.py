@@ -11,7 +11,7 @@ from gpuinit._contract.generator import Stream
 
 
 class Sampler(Protocol):
-    """Writes to `out`, contiguous and of the working precision, the values of `len(starts)` runs, one after the other.
+    """Writes to `out`, contiguous and of the sampler's dtype, the values of `len(starts)` runs, one after the other.
 
     Run k has the elements from number `starts[k]` on, `length` of them.
     """

@@ -13,12 +13,16 @@ from gpuinit._backends.host.sampler import Sampler
 from gpuinit._backends.host.ufuncs import transform_of
 from gpuinit._backends.host.workspace import Workspace
 from gpuinit._contract.distributions import Normal, Truncated, Uniform
+from gpuinit._contract.dtypes import working
 from gpuinit._contract.generator import Stream
 
 
-def sampler_of(distribution: Uniform | Normal | Truncated, real: np.dtype[Any]) -> Sampler:
-    """Return the fastest sampler of a distribution, whose parameters are of the working precision `real`."""
-    return compiled.sampler_of(distribution, real) or by_ufuncs(distribution)
+def sampler_of(distribution: Uniform | Normal | Truncated, dtype: np.dtype[Any]) -> tuple[Sampler, np.dtype[Any]]:
+    """Return the fastest sampler of a distribution for an array of a real dtype, and the dtype that it writes."""
+    if sampler := compiled.sampler_of(distribution, dtype):
+        return sampler, dtype
+    real = working(dtype)
+    return compiled.sampler_of(distribution, real) or by_ufuncs(distribution), real
 
 
 @functools.lru_cache
