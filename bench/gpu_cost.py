@@ -30,13 +30,20 @@ C_TYPES = {"float32": "float", "float64": "double"}  # CuPy's classes of the 16-
 BATCHES = ("uniform_batch", "normal_batch", "truncated_batch")
 KERNELS = ("uniform", "normal", "truncated", *BATCHES, "sparse", "constant", "eye", "dirac", "trunc")
 MODELLED = KERNELS[:3]
-BUDGETS = {  # instructions per element, at most, on sm_90
-    "uniform": {"float16": 37, "bfloat16": 37, "float32": 36, "float64": 79},
-    "normal": {"float16": 45, "bfloat16": 45, "float32": 44, "float64": 83},
-    "truncated": {"float16": 55, "bfloat16": 55, "float32": 53, "float64": 110},
-    "constant": {"float32": 14},
-    "eye": {"float32": 24},
-    "dirac": {"float32": 44},
+BUDGETS = {  # instructions per element, at most: architecture -> kernel -> dtype
+    90: {
+        "uniform": {"float16": 27, "bfloat16": 27, "float32": 26, "float64": 62},
+        "normal": {"float16": 35, "bfloat16": 35, "float32": 34, "float64": 64},
+        "truncated": {"float16": 45, "bfloat16": 45, "float32": 44, "float64": 90},
+        "uniform_batch": {"float16": 31, "bfloat16": 31, "float32": 30, "float64": 66},
+        "normal_batch": {"float16": 39, "bfloat16": 39, "float32": 38, "float64": 68},
+        "truncated_batch": {"float16": 49, "bfloat16": 49, "float32": 48, "float64": 94},
+        "sparse": {"float32": 270},
+        "constant": {"float32": 14},
+        "eye": {"float32": 24},
+        "dirac": {"float32": 44},
+    },
+    100: {"uniform": {"float32": 27}, "normal": {"float32": 35}, "truncated": {"float32": 44}},
 }
 
 # With an empty kernel cache, fills small arrays by each kernel; prints what CuPy compiles: {"kernel type": [source, options]}.
@@ -116,7 +123,7 @@ class Cost(NamedTuple):
 
     @property
     def budget(self) -> int | None:
-        return BUDGETS.get(self.kernel, {}).get(self.dtype) if self.architecture == 90 else None
+        return BUDGETS.get(self.architecture, {}).get(self.kernel, {}).get(self.dtype)
 
     @property
     def excess(self) -> bool:

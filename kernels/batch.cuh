@@ -1,6 +1,6 @@
 // Many arrays in one launch. A table has a record for each array, and the number of the record that each 32 loop indices, a warp,
 // belong to: so no warp works on two arrays, all its threads load the same record, and nothing is searched for.
-// fill_batch<T, Transform>(table, ...): what fill_pieces() writes to each array. constant_batch(table, ...): 16 bytes, repeated.
+// fill_batch<T, Transform>(table, ...): what fill_blocks() writes to each array. constant_batch(table, ...): 16 bytes, repeated.
 #pragma once
 #include "fill.cuh"
 
@@ -46,10 +46,10 @@ __device__ __forceinline__ const Record &record(const u64 *table, u64 records, u
 
 template <typename T, typename Transform>
 __device__ __forceinline__ void fill_batch(const u64 *table, u64 records, u64 owners, i64 i) {
-    constexpr int count = PIECES * sizeof(uint4) / sizeof(T);  // elements a thread
+    constexpr int count = BLOCKS * sizeof(Block) / sizeof(typename Rounded<T>::Working);  // elements a thread
     const auto filled = record<FillRecord<T, Transform>>(table, records, owners, i);
     const i64 thread = i - filled.warp * WARP, threads = (filled.x.size() + count - 1) / count;
-    if (thread < threads) fill_pieces<T>(filled.x, thread, threads, filled.stream, filled.transform);
+    if (thread < threads) fill_blocks<T>(filled.x, thread, threads, filled.stream, filled.transform);
 }
 
 // By bytes, whatever type they are of: values of 1 to 16 bytes fill whole 16 bytes, and array ends are the same for all types.

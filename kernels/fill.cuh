@@ -1,5 +1,5 @@
-// fill_pieces(x, i, threads, stream, transform): the elements of x in pieces i, i + threads ..., PIECES of them, each of 16 bytes of
-// x; an element is transform(its word, its number). The pieces of a thread share set-up and key schedule.
+// fill_blocks(x, i, threads, stream, transform): the elements of x whose words are BLOCKS blocks, in pieces i, i + threads ..., each of
+// 16 bytes of x; an element is transform(its word, its number). The blocks of a thread share set-up and key schedule.
 // elements(i, ...): the bits of the elements whose words lie in block i of the fill.
 #pragma once
 #include "philox.cuh"
@@ -7,7 +7,7 @@
 
 namespace gpuinit {
 
-constexpr int PIECES = 4;  // a thread
+constexpr int BLOCKS = 8;  // a thread; even, for types half as wide as their words
 
 template <typename T, typename Transform, int count>
 __device__ __forceinline__ void elements(
@@ -32,11 +32,11 @@ __device__ __forceinline__ void elements(
 }
 
 template <typename T, typename Array, typename Transform>
-__device__ __forceinline__ void fill_pieces(Array &x, i64 i, i64 threads, const Stream &stream, const Transform &transform) {
+__device__ __forceinline__ void fill_blocks(Array &x, i64 i, i64 threads, const Stream &stream, const Transform &transform) {
     constexpr int count = sizeof(uint4) / sizeof(T);
     constexpr int blocks = sizeof(typename Rounded<T>::Working) / sizeof(T);  // whose elements are a piece
 #pragma unroll
-    for (int j = 0; j < PIECES; ++j) {
+    for (int j = 0; j < BLOCKS / blocks; ++j) {
         const i64 piece = i + j * threads;
         alignas(uint4) typename Rounded<T>::Bits bits[count];
 #pragma unroll

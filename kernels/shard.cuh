@@ -1,6 +1,6 @@
 // Shards: arrays that are part of a larger one, and lie in it as runs of consecutive elements, on a grid of `axes` axes.
 // Region<axes>::number(i): the number in the larger array of the shard's element i, both in C order.
-// fill_shard(x, i, ...): as fill_pieces(), for a shard x; loop index i is a block of a run, each of which touches so many at the most.
+// fill_shard(x, i, ...): as fill_blocks(), for a shard x; loop index i is a block of a run, each of which touches so many at the most.
 #pragma once
 #include "fill.cuh"
 

@@ -16,7 +16,7 @@ from gpu_parts import fills, internals
 from gpu_parts.task import Task
 from gpu_parts.variant_kernels import COLUMNS, ROWS, SHARED, Built, Variant, build
 
-BLOCKS = (2, 1, 4)
+BLOCKS = (8, 4, 2)
 THREADS = (128, 256, 512)
 KERNELS = {"normal": "normal_", "uniform": "uniform_", "truncated": "trunc_normal_"}
 _DTYPES = ("float32", "bfloat16")

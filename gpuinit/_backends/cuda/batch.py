@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import cupy
 import numpy as np
 
-from gpuinit._backends.cuda.fill import PIECES, STORE, constant, fill, struct_values
+from gpuinit._backends.cuda.fill import BLOCKS, STORE, constant, fill, struct_values
 from gpuinit._backends.cuda.kernels import batch_kernel, record
 from gpuinit._backends.operations import BatchItem
 from gpuinit._contract.distributions import Distribution, Point
 from gpuinit._contract.dtypes import real_part, working
-from gpuinit._contract.generator import Stream
+from gpuinit._contract.generator import BLOCK_BYTES, Stream
 
 # Elements. In float32 these are 4 MB, which take a GPU of 3 TB/s about 1.4 us, less than a launch takes the host; the launch of
 # a much larger array is hidden by the fill before it.
@@ -32,7 +32,7 @@ class _Kind(NamedTuple):
     @property
     def per_warp(self) -> int:
         """Elements that a warp writes."""
-        return WARP * (PIECES if self.real else 1) * STORE // self.dtype.itemsize
+        return WARP * (BLOCKS * BLOCK_BYTES // self.real.itemsize if self.real else STORE)
 
 
 def fill_all(items: Sequence[BatchItem]) -> None:

@@ -20,8 +20,8 @@ from gpuinit._contract.permutation import column_key, domain_bits
 from gpuinit._contract.regions import Region, region
 from gpuinit._contract.shards import Shard
 
-STORE = 16  # bytes of the array that are written at once: `kernels/store.cuh`
-PIECES = 4  # of so many bytes, a thread of a fill: `kernels/fill.cuh`
+BLOCKS = 8  # a thread, `kernels/fill.cuh`
+STORE = 16  # bytes of the array a thread, where no words are: `kernels/store.cuh`
 
 
 def fill(x: Any, distribution: Distribution, stream: Stream, shard: Shard | None = None) -> None:
@@ -95,7 +95,7 @@ def _launch(name: str, x: Any, stream: Stream, within: Region | None, *parameter
     real = working(np.dtype(x.dtype))
     low, high = map(np.uint32, stream.key)
     if within is None:
-        threads = -(-x.nbytes // (PIECES * STORE))
+        threads = -(-x.size * real.itemsize // (BLOCKS * BLOCK_BYTES))
     else:
         length = within.runs.length
         threads = x.size // length * run_blocks(length, BLOCK_BYTES // real.itemsize)

@@ -31,12 +31,12 @@ _STREAM = "gpuinit::Stream{{key_low, key_high}, first}"
 
 
 def _fill(header: str, parameters: tuple[Member, ...], struct: str) -> Declaration:
-    """Declare a fill; its loop index is a thread of PIECES times 16 bytes, in a shard one block of a run."""
+    """Declare a fill; its loop index is a thread of BLOCKS Philox blocks, in a shard one block of a run."""
     return Declaration(
         ("fill.cuh", header),
         (*_STREAM_MEMBERS, *parameters),
         "raw T x",
-        f"gpuinit::fill_pieces<T>(x, i, _ind.size(), {_STREAM}, {struct})",
+        f"gpuinit::fill_blocks<T>(x, i, _ind.size(), {_STREAM}, {struct})",
         f"gpuinit::fill_shard<T>(x, i, {{region}}, {_STREAM}, {struct})",
     )
 
