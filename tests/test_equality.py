@@ -7,7 +7,7 @@ import pytest
 
 import gpuinit as gi
 from tests.conftest import by_ufuncs, to_host
-from tests.layouts import LAYOUTS, Window
+from tests.support.layouts import LAYOUTS, Window
 
 ALL = (np.float16, np.float32, np.float64)
 

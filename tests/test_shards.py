@@ -19,9 +19,9 @@ from gpuinit._backends.host.philox import philox
 from gpuinit._backends.host.workspace import Workspace
 from gpuinit._contract.dtypes import as_dtype
 from gpuinit._contract.regions import Region
+from tests.backends.host.test_memory import LIMIT, peak_memory
 from tests.conftest import to_host
-from tests.layouts import LAYOUTS, Window
-from tests.test_memory import LIMIT, peak_memory
+from tests.support.layouts import LAYOUTS, Window
 from tests.test_properties import FILLS, RANDOM, TOLERANCES
 
 ALL = slice(None)

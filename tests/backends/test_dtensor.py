@@ -36,13 +36,13 @@ DTYPES = {"float16": "normal_", "bfloat16": "uniform_", "float64": "trunc_normal
 
 @pytest.mark.parametrize("processes", MESHES)
 def test_groups(processes, tmp_path):
-    program = "import sys; from tests.test_dtensor import member; member(*map(int, sys.argv[1:3]), sys.argv[3])"
+    program = "import sys; from tests.backends.test_dtensor import member; member(*map(int, sys.argv[1:3]), sys.argv[3])"
     command = [sys.executable, "-W", "error", "-c", program]
     environment = {"OMP_NUM_THREADS": "1", "TORCH_DISABLE_ADDR2LINE": "1", **os.environ}
     members = [
         subprocess.Popen(
             [*command, str(rank), str(processes), f"file://{tmp_path}/store"],
-            cwd=Path(__file__).parents[1],
+            cwd=Path(__file__).parents[2],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -225,7 +225,7 @@ NO_ARRAYS = [
     ("text", "str"),
     (np.float32(1), "numpy.float32"),
     (memoryview(bytearray(4)), "memoryview"),
-    (Wrapped(), "tests.test_errors.Wrapped"),
+    (Wrapped(), "tests.initializers.test_errors.Wrapped"),
     (np.ndarray, "type"),
 ]
 

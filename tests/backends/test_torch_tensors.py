@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import gpuinit as gi
-from tests.layouts import LAYOUTS
-from tests.test_errors import PLAIN, RANDOM, REQUIRED, refused
+from tests.initializers.test_errors import PLAIN, RANDOM, REQUIRED, refused
+from tests.support.layouts import LAYOUTS
 
 torch = pytest.importorskip("torch")
 

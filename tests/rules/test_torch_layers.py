@@ -21,7 +21,7 @@ from gpuinit._rules.parameters import find_parameters
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
-from tests.torch_models import GPT2, Asked, ResNet  # noqa: E402
+from tests.support.torch_models import GPT2, Asked, ResNet  # noqa: E402
 
 
 def planned_writes(model, of_rules):

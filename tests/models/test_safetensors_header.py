@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.checkpoints import fails, write
+from tests.support.checkpoints import fails, write
 
 ONE = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 NAMED = r"model\.safetensors: "

@@ -1,4 +1,4 @@
-"""Every fill writes the numbers that docs/values.md defines, as tests/reference.py computes them again from that page."""
+"""Every fill writes the numbers that docs/values.md defines, as tests/support/reference.py computes them again from that page."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import gpuinit as gi
-from tests import reference
 from tests.conftest import to_host
+from tests.support import reference
 
 ALL = ("float16", "float32", "float64")
 WIDE = ("float32", "float64")

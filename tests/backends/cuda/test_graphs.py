@@ -16,7 +16,7 @@ import pytest
 import gpuinit as gi
 from gpuinit._contract import distributions
 from tests.conftest import to_host
-from tests.layouts import Window
+from tests.support.layouts import Window
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 COMPLEX = ("complex64", "complex128")

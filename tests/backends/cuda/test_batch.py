@@ -10,7 +10,7 @@ import gpuinit as gi
 from gpuinit._backends import host
 from gpuinit._contract import distributions
 from tests.conftest import to_host
-from tests.layouts import LAYOUTS, Window
+from tests.support.layouts import LAYOUTS, Window
 
 REALS = [np.dtype(kind) for kind in (np.float16, ml_dtypes.bfloat16, np.float32, np.float64)]
 COMPLEX = [np.dtype(kind) for kind in (np.complex64, np.complex128)]

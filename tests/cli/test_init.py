@@ -13,7 +13,7 @@ import pytest
 
 from gpuinit.__main__ import main
 from gpuinit._models.checkpoint import initialize_file
-from tests.checkpoints import LAYOUTS, NORMAL, left, write
+from tests.support.checkpoints import LAYOUTS, NORMAL, left, write
 
 RULES = """
 [[rules]]

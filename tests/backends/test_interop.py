@@ -15,8 +15,8 @@ import pytest
 
 import gpuinit as gi
 from tests.conftest import to_host
-from tests.layouts import LAYOUTS, Window
-from tests.test_errors import RANDOM, REQUIRED, refused
+from tests.initializers.test_errors import RANDOM, REQUIRED, refused
+from tests.support.layouts import LAYOUTS, Window
 
 
 class DLPack:

@@ -14,7 +14,7 @@ import pytest
 
 import gpuinit as gi
 from gpuinit._models.checkpoint import initialize_file
-from tests.checkpoints import BYTES, FILLED, LAYOUTS, NORMAL, described, elements, fails, left, write
+from tests.support.checkpoints import BYTES, FILLED, LAYOUTS, NORMAL, described, elements, fails, left, write
 
 
 @pytest.mark.parametrize("content", LAYOUTS.values(), ids=LAYOUTS)

@@ -11,7 +11,7 @@ from scipy import stats
 
 import gpuinit as gi
 from tests.conftest import to_host
-from tests.layouts import LAYOUTS, Window
+from tests.support.layouts import LAYOUTS, Window
 
 # A p-value below this fails; of a test that has several, the smallest counts as often as there are (Bonferroni).
 ALPHA = 1e-4

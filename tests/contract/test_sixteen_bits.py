@@ -20,7 +20,7 @@ import gpuinit as gi
 from gpuinit._backends.host import compiled, region_words
 from gpuinit._contract.dtypes import round_parameter
 from tests.conftest import to_host
-from tests.layouts import LAYOUTS, Window
+from tests.support.layouts import LAYOUTS, Window
 
 INF = math.inf
 DTYPES = [np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)]
