@@ -20,7 +20,7 @@ import ml_dtypes
 import numpy as np
 
 import gpuinit as gi
-from tests.conftest import to_host
+from tests.support.arrays import to_host
 
 INF, NAN = math.inf, math.nan
 CALLS = {"numpy": 10_000, "cupy": 2_000}

@@ -10,7 +10,7 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gpuinit as gi
@@ -19,48 +19,14 @@ from gpuinit._backends.host.philox import philox
 from gpuinit._backends.host.workspace import Workspace
 from gpuinit._contract.dtypes import as_dtype
 from gpuinit._contract.regions import Region
-from tests.backends.host.test_memory import LIMIT, peak_memory
-from tests.conftest import to_host
+from tests.support import fills
+from tests.support.arrays import to_host
 from tests.support.layouts import LAYOUTS, Window
-from tests.test_properties import FILLS, RANDOM, TOLERANCES
+from tests.support.memory import LIMIT, peak_memory
+from tests.support.shards import CUTS, WEIGHTS, called
 
 ALL = slice(None)
-VECTORS = [(), (21,)]
-WEIGHTS = [(5, 7), (3, 2, 5)]
-# Name -> the shapes of the whole that are cut in every way, and further arguments.
-CUTS = [
-    ("uniform_", {"a": -1}, VECTORS + WEIGHTS + [(2, 1, 2, 1, 1, 2)]),
-    ("normal_", {"mean": 1}, VECTORS + WEIGHTS + [(1, 2, 2, 3), (2, 1, 2, 2, 2)]),
-    ("normal_", {"mean": 1, "std": 0}, WEIGHTS),
-    ("trunc_normal_", {}, VECTORS + WEIGHTS),
-    ("xavier_uniform_", {}, WEIGHTS),
-    ("xavier_normal_", {}, WEIGHTS),
-    ("kaiming_uniform_", {}, WEIGHTS),
-    ("kaiming_normal_", {"mode": "fan_out"}, WEIGHTS),
-    ("lecun_uniform_", {}, WEIGHTS),
-    ("lecun_normal_", {}, WEIGHTS),
-    ("variance_scaling_", {"mode": "fan_avg"}, WEIGHTS),
-    ("sparse_", {"sparsity": 0}, [(5, 3)]),
-    ("sparse_", {"sparsity": 0.4}, [(5, 7), (35, 3)]),
-    ("sparse_", {"sparsity": 1}, [(5, 3)]),
-    ("orthogonal_", {"gain": 2}, [(5, 7), (7, 5), (3, 2, 5)]),
-    ("constant_", {"val": 3}, [(), (5, 7)]),
-    ("ones_", {}, [(5, 7)]),
-    ("zeros_", {}, [(5, 7)]),
-    ("eye_", {}, [(5, 7), (7, 5)]),
-    ("dirac_", {}, [(4, 3, 3), (3, 4, 2, 3)]),
-    ("dirac_", {"groups": 2}, [(4, 3, 3), (6, 2, 2, 1, 1)]),
-]
 OTHER_DTYPES = ("float16", "bfloat16", "float64", "complex64", "complex128")
-
-
-def called(name, x, arguments, **shard):
-    """Fill from a known place of the stream; the position afterwards."""
-    generator = gi.Generator(11)
-    generator.reserve(3)
-    source = {"generator": generator} if name in RANDOM else {}
-    assert getattr(gi, name)(x, **arguments, **source, **shard) is x
-    return generator.position
 
 
 def every_cut(shape):
@@ -84,7 +50,7 @@ def assert_equal(name, part, expected):
     assert part.shape == expected.shape
     if name == "orthogonal_":
         wide = np.complex128 if expected.dtype.kind == "c" else np.float64
-        tolerance = 4 * TOLERANCES[expected.dtype.name]
+        tolerance = 4 * fills.TOLERANCES[expected.dtype.name]
         np.testing.assert_allclose(to_host(part).astype(wide), expected.astype(wide), rtol=0, atol=tolerance)
     else:
         assert to_host(part).tobytes() == expected.tobytes()
@@ -140,14 +106,15 @@ def test_layouts_of_many_axes(xp, layout):
     check(xp, "normal_", {}, (3, 2, 4, 5), np.float32, indices, layout)
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(st.data())
 def test_any_shard(xp, data):
-    name, arguments, dtypes, (least, most) = data.draw(st.sampled_from(FILLS), "fill")
-    shape = tuple(data.draw(st.lists(st.integers(1, 12), min_size=least, max_size=most), "shape"))
+    fill = data.draw(st.sampled_from(fills.ONE_OF_EACH), "fill")
+    least, most = fill.axes
+    shape = tuple(data.draw(st.lists(st.integers(1, 12), min_size=least, max_size=min(most, 4)), "shape"))
     bounds = [data.draw(st.tuples(st.integers(0, n), st.integers(0, n)).map(sorted), "bounds") for n in shape]
-    dtype = as_dtype(data.draw(st.sampled_from(dtypes), "dtype"))
-    check(xp, name, arguments, shape, dtype, [tuple(slice(*pair) for pair in bounds)])
+    dtype = as_dtype(data.draw(st.sampled_from(fill.dtypes), "dtype"))
+    check(xp, fill.name, fill.arguments, shape, dtype, [tuple(slice(*pair) for pair in bounds)])
 
 
 # Larger ones: runs, pieces, threads.
@@ -449,7 +416,7 @@ def refused(xp, name, arguments, shard, shape, error, match):
     x = xp.full(shape, 77, np.float32)
     generator = gi.Generator(3)
     before = generator.state
-    source = {"generator": generator} if name in RANDOM else {}
+    source = {"generator": generator} if name in fills.RANDOM else {}
     with pytest.raises(error, match=match):
         getattr(gi, name)(x, **arguments, **source, shard=shard)
     assert (to_host(x) == 77).all()

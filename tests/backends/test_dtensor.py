@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 import gpuinit as gi
-from tests.test_properties import TOLERANCES
-from tests.test_shards import CUTS, called
+from tests.support.fills import TOLERANCES
+from tests.support.shards import CUTS, called
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 distributed = pytest.importorskip("torch.distributed")

@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 
 import gpuinit as gi
-from tests.conftest import to_host
-from tests.initializers.test_errors import RANDOM, REQUIRED, refused
+from tests.support import fills
+from tests.support.arrays import to_host
+from tests.support.fills import NAMES, RANDOM
 from tests.support.layouts import LAYOUTS, Window
+from tests.support.refusals import refused
 
 
 class DLPack:
@@ -59,41 +61,20 @@ def produced(request):
 
 
 REAL = ("float16", "float32", "float64")
-COMPLEX = ("complex64", "complex128")
-EXACT = ("bool", "int8", "int64", "uint8", "uint16")
-SHAPES = [(), (0, 4), (33,), (3, 5), (4, 3, 3, 2)]
-FILLS = [
-    ("uniform_", {"a": -0.3, "b": 0.7}, REAL + COMPLEX, SHAPES),
-    ("normal_", {"mean": 0.1, "std": 0.02}, REAL + COMPLEX, SHAPES),
-    ("trunc_normal_", {"a": -1}, REAL, SHAPES),
-    ("xavier_uniform_", {"gain": 5 / 3}, REAL + COMPLEX, SHAPES[3:]),
-    ("kaiming_normal_", {"mode": "fan_out", "nonlinearity": "relu"}, REAL + COMPLEX, SHAPES[3:]),
-    ("lecun_normal_", {}, REAL, SHAPES[3:]),
-    ("sparse_", {"sparsity": 0.3}, REAL + COMPLEX, [(33, 17), (0, 3)]),
-    ("zeros_", {}, REAL + COMPLEX + EXACT, SHAPES),
-    ("constant_", {"val": 1}, REAL + COMPLEX + EXACT, SHAPES),
-    ("eye_", {}, REAL + COMPLEX + EXACT, [(4, 4), (3, 5)]),
-    ("dirac_", {"groups": 2}, REAL + COMPLEX + EXACT, [(4, 3, 3), (6, 4, 2, 3)]),
-]
+COMPLEX = fills.COMPLEX
+DTYPES = (*REAL, *COMPLEX, "bool", "int8", "int64", "uint8", "uint16")
+SHAPES = [(), (0, 4), (33,), (3, 5), (4, 3, 3, 2), (33, 17), (0, 3), (4, 4), (4, 3, 3), (6, 4, 2, 3)]
+FILLS = [row for row in fills.ONE_OF_EACH if row.kind != fills.ORTHOGONAL] + fills.select(names=["dirac_"])[1:]
 
 
-def table(fills):
-    return [
-        pytest.param(name, parameters, dtype, shapes, id=f"{name}-{dtype}")
-        for name, parameters, dtypes, shapes in fills
-        for dtype in dtypes
-    ]
-
-
-@pytest.mark.parametrize(("name", "parameters", "dtype", "shapes"), table(FILLS))
-def test_the_bits_of_the_numpy_fill(produced, name, parameters, dtype, shapes):
+@pytest.mark.parametrize(("fill", "dtype"), fills.cases(FILLS, DTYPES))
+def test_the_bits_of_the_numpy_fill(produced, fill, dtype):
     xp, producer = produced
-    options = {"generator": 3} if name in RANDOM else {}
-    for layout, shape in itertools.product(LAYOUTS, shapes):
-        expected = getattr(gi, name)(np.empty(shape, dtype), **parameters, **options)
+    for layout, shape in itertools.product(LAYOUTS, filter(fill.takes, SHAPES)):
+        expected = fills.call(fill.name, np.empty(shape, dtype), fill.arguments)
         window = Window(xp, layout, shape, dtype)
         x = producer(window.array)
-        assert getattr(gi, name)(x, **parameters, **options) is x
+        assert fills.call(fill.name, x, fill.arguments) is x
         assert to_host(window.array).tobytes() == expected.tobytes(), (layout, shape)
         assert window.outside_untouched(), (layout, shape)
 
@@ -137,7 +118,7 @@ def test_bad_arguments_leave_all_as_it_is(produced):
         refused(name, producer(integers), TypeError, "one of the dtypes .* got int32", memory=integers)
 
 
-@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("name", NAMES)
 def test_overlap(produced, name):
     xp, producer = produced
     memory = xp.full(64, 77, np.float32)
@@ -218,7 +199,7 @@ class Plain:
 
 
 @pytest.mark.parametrize("kind", [ReadOnly, Immutable, Copying])
-@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("name", NAMES)
 def test_dlpack_without_memory_to_write(xp, name, kind):
     memory = xp.full((4, 6), 77, np.float32)
     refused(name, kind(memory), TypeError, rf"{kind.__name__}\b.*\b(copy|does not)\b", memory=memory)
@@ -243,7 +224,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("name", NAMES)
 def test_refused(name, kind):
     make, match = REFUSED[kind]
     memory = np.full((4, 6), 77, np.float32)
@@ -259,7 +240,7 @@ def test_errors_of_a_producer_name_the_argument():
         gi.ones_(Broken(np.empty(3)))
 
 
-@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_cuda_array_interface_read_only(cupy, name):
     memory = cupy.full((4, 6), 77, np.float32)
     x = Interface(memory, data=(memory.data.ptr, True))
@@ -364,7 +345,7 @@ def test_tensors_by_dlpack(dtype):
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32", "int32"])
-@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("name", NAMES)
 def test_jax_arrays_are_refused(name, dtype):
     jnp = pytest.importorskip("jax.numpy")
     x = jnp.full((4, 6), 77, dtype)

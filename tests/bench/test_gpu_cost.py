@@ -9,7 +9,7 @@ import pytest
 import roofs
 import sass
 
-from tests.conftest import cupy_or_skip
+from tests.support.arrays import cupy_or_skip
 
 # An early exit, a loop whose body stores by 16 bytes or, past the end, by 4, and a call of a division's slow case.
 SASS = """

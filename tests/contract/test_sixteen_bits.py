@@ -19,7 +19,8 @@ from scipy import special
 import gpuinit as gi
 from gpuinit._backends.host import compiled, region_words
 from gpuinit._contract.dtypes import round_parameter
-from tests.conftest import to_host
+from tests.support import fills
+from tests.support.arrays import to_host
 from tests.support.layouts import LAYOUTS, Window
 
 INF = math.inf
@@ -316,56 +317,24 @@ def test_bounds_are_those_of_the_dtype(xp, dtype):
 # Layouts and devices.
 
 BFLOAT16 = DTYPES[1]
-FILLS = [
-    ("uniform_", {}),
-    ("uniform_", {"a": -0.1, "b": 0.1}),
-    ("uniform_", {"a": 1.0, "b": 1.0 + 2**-6}),
-    ("uniform_", {"a": -1.6e38, "b": 1.6e38}),
-    ("uniform_", {"a": 0, "b": 1e-39}),
-    ("uniform_", {"a": 0.3, "b": 0.3}),
-    ("normal_", {}),
-    ("normal_", {"mean": -3, "std": 0.02}),
-    ("normal_", {"std": 1e-40}),
-    ("normal_", {"std": 3e38}),
-    ("normal_", {"mean": 0.1, "std": 0}),
-    ("trunc_normal_", {}),
-    ("trunc_normal_", {"a": 3, "b": 4}),
-    ("trunc_normal_", {"std": 1e38, "a": -1e38, "b": 3e38}),
-    ("trunc_normal_", {"a": 0.7, "b": 0.7}),
-    ("xavier_uniform_", {"gain": 5 / 3}),
-    ("xavier_normal_", {}),
-    ("kaiming_uniform_", {"a": 5**0.5}),
-    ("kaiming_normal_", {"mode": "fan_out", "nonlinearity": "relu"}),
-    ("lecun_uniform_", {}),
-    ("lecun_normal_", {}),
-    ("variance_scaling_", {"scale": 2, "mode": "fan_avg", "distribution": "uniform"}),
-    ("variance_scaling_", {"scale": 2, "mode": "fan_out"}),
-    ("sparse_", {"sparsity": 0.3, "std": 1}),
-    ("sparse_", {"sparsity": 1}),
-]
-ANY_AXES = ("uniform_", "normal_", "trunc_normal_")
+FILLS = [row for row in fills.select(fills.DRAWN, fills.SCALED, fills.SPARSE, edges=True) if "bfloat16" in row.dtypes]
+NORMAL = ("normal_", "xavier_normal_", "kaiming_normal_")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize(("name", "parameters"), FILLS, ids=[f"{name}{list(row.values())}" for name, row in FILLS])
-def test_bfloat16_over_layouts(xp, layout, name, parameters):
+@pytest.mark.parametrize("fill", FILLS, ids=str)
+def test_bfloat16_over_layouts(xp, layout, fill):
     """The bits are those of the float32 fill of the same words, clamped to the dtype's bounds and rounded once."""
-    shapes = [(6, 5), (33, 17)]
-    if name in ANY_AXES:
-        shapes += [(), (0, 4), (9,), (1025,), (2, 3, 4)]
-    for shape in shapes:
+    for shape in filter(fill.takes, [(6, 5), (33, 17), (), (0, 4), (9,), (1025,), (2, 3, 4)]):
         window = Window(xp, layout, shape, BFLOAT16)
-        generator = gi.Generator(123)
-        generator.reserve(5)
-        assert getattr(gi, name)(window.array, **parameters, generator=generator) is window.array
+        generator = fills.generator_at(5)
+        assert fills.call(fill.name, window.array, fill.arguments, generator) is window.array
         assert generator.position == 5 + -(-math.prod(shape) // 8)
         assert window.outside_untouched()
-        generator.state = generator.state | {"position": 5}
-        on_host = getattr(gi, name)(np.empty(shape, BFLOAT16), **parameters, generator=generator)
+        on_host = fills.call(fill.name, np.empty(shape, BFLOAT16), fill.arguments, fills.generator_at(5))
         assert to_host(window.array).tobytes() == on_host.tobytes()
-        if "normal" in name and "trunc" not in name and name not in ("lecun_normal_", "variance_scaling_"):
-            generator.state = generator.state | {"position": 5}
-            single = getattr(gi, name)(np.empty(shape, np.float32), **parameters, generator=generator)
+        if fill.name in NORMAL:
+            single = fills.call(fill.name, np.empty(shape, np.float32), fill.arguments, fills.generator_at(5))
             assert np.array_equal(on_host.view(np.uint16), nearest(single.astype(np.float64), BFLOAT16))
 
 

@@ -10,20 +10,18 @@ import pytest
 from scipy import stats
 
 import gpuinit as gi
-from tests.conftest import to_host
+from tests.support.arrays import to_host
+from tests.support.fills import generator_at
 from tests.support.layouts import LAYOUTS, Window
+from tests.support.p_values import likely, near_mean
 
-# A p-value below this fails; of a test that has several, the smallest counts as often as there are (Bonferroni).
-ALPHA = 1e-4
 DTYPES = {"complex64": np.dtype(np.float32), "complex128": np.dtype(np.float64)}
 both = pytest.mark.parametrize("dtype", DTYPES)
 
 
 def source(seed=123):
     """A generator that has come some way: five blocks."""
-    generator = gi.Generator(seed)
-    generator.reserve(5)
-    return generator
+    return generator_at(5, seed)
 
 
 def parts_of(x):
@@ -78,8 +76,8 @@ def positional(make, *arguments):
     return lambda shape, real: make(shape, real, *arguments)
 
 
-# (function, arguments, the parts by hand, shapes)
-FILLS = [
+# (function, arguments, the function above that makes the parts, shapes)
+BY_HAND = [
     *(
         ("uniform_", arguments, positional(uniform_parts, *arguments), ANY)
         for arguments in ((), (-0.1, 0.1), (1.0, 1 + 2**-20), (0, 1e-42), (-1.7e38, 1.7e38), (0.3, 0.3), (-0.0, 0.0))
@@ -122,12 +120,12 @@ FILLS = [
         for arguments in ((0,), (0.1,), (0.5, 1e-42), (0.99, 1), (1, 1))
     ),
 ]
-FILL_IDS = [f"{name}{arguments}" for name, arguments, *_ in FILLS]
+BY_HAND_IDS = [f"{name}{arguments}" for name, arguments, *_ in BY_HAND]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @both
-@pytest.mark.parametrize(("name", "arguments", "by_hand", "shapes"), FILLS, ids=FILL_IDS)
+@pytest.mark.parametrize(("name", "arguments", "by_hand", "shapes"), BY_HAND, ids=BY_HAND_IDS)
 def test_bits_are_those_of_the_parts(xp, layout, dtype, name, arguments, by_hand, shapes):
     for shape in shapes:
         expected = by_hand(shape, DTYPES[dtype])
@@ -264,16 +262,6 @@ def test_a_complex_mean_needs_a_complex_array(xp, mean, dtype):
 
 
 # Distributions.
-
-
-def likely(p_values) -> bool:
-    return bool(np.min(p_values) * np.size(p_values) > ALPHA)
-
-
-def near_mean(values, mean, variance):
-    """p-value of the mean of independent values whose variance is known."""
-    z = (np.mean(values) - mean) * math.sqrt(np.size(values) / variance)
-    return 2 * stats.norm.sf(abs(z))
 
 
 VARIANCES = [

@@ -1,8 +1,8 @@
 """The fills have the distributions that their names promise: statistical tests, with fixed seeds.
 
-A test fails where a p-value is below ALPHA = 1e-4; one that has many p-values compares the smallest with ALPHA over their number
-(Bonferroni). There are about 460 such comparisons, so with other seeds the chance that any fails on a right implementation is at
-most 460 * 1e-4, about 5 %. CuPy gives the same bits as NumPy (orthogonal_: the same to rounding), so it adds little to that.
+`tests/support/p_values.py` says which p-values pass. There are about 460 comparisons, so with other seeds the chance that any
+fails on a right implementation is at most 460 * 1e-4, about 5 %. CuPy gives the same bits as NumPy (orthogonal_: the same to
+rounding), so it adds little to that.
 """
 
 from __future__ import annotations
@@ -16,21 +16,11 @@ import pytest
 from scipy import special, stats
 
 import gpuinit as gi
-from tests.conftest import to_host
+from tests.support.arrays import to_host
+from tests.support.p_values import likely, normal_p
 
-ALPHA = 1e-4
 INF = math.inf
 FLOATS = ("float16", "float32", "float64")
-
-
-def likely(p_values) -> bool:
-    """Whether the smallest of the p-values passes as chance."""
-    return bool(np.min(p_values) * np.size(p_values) > ALPHA)
-
-
-def normal_p(z):
-    """Two-sided p-values of standard normal statistics."""
-    return 2 * stats.norm.sf(np.abs(z))
 
 
 def filled(xp, name, shape, dtype, *arguments, generator, **options):

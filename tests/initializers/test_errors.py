@@ -1,7 +1,6 @@
 """Bad input is refused by an error that names the argument and its value, before anything is written or drawn.
 
-Every refused call is made with the default generator and with a given one; afterwards the array has all its bytes, and both
-generators have their state. The empty array, which is no bad input, closes the file.
+The empty array, which is no bad input, closes the file.
 """
 
 from __future__ import annotations
@@ -16,67 +15,37 @@ import pytest
 
 import gpuinit as gi
 from gpuinit._contract.arguments import short_repr, unwrap
-from tests.conftest import to_host
+from tests.support import fills
+from tests.support.arrays import to_host
+from tests.support.fills import KINDS, NAMES, RANDOM
+from tests.support.refusals import REQUIRED, refused, shape_for
 
 NAN, INF = float("nan"), float("inf")
 SHAPE = (4, 6)
 
-# Each random fill with the arguments that it cannot do without, and its real-valued parameters.
-RANDOM = {
-    "uniform_": ({}, ("a", "b")),
-    "normal_": ({}, ("mean", "std")),
-    "trunc_normal_": ({}, ("mean", "std", "a", "b")),
-    "xavier_uniform_": ({}, ("gain",)),
-    "xavier_normal_": ({}, ("gain",)),
-    "kaiming_uniform_": ({}, ("a",)),
-    "kaiming_normal_": ({}, ("a",)),
-    "lecun_uniform_": ({}, ()),
-    "lecun_normal_": ({}, ()),
-    "variance_scaling_": ({}, ("scale",)),
-    "orthogonal_": ({}, ("gain",)),
-    "sparse_": ({"sparsity": 0.5}, ("sparsity", "std")),
+# The real-valued parameters of random fills.
+REALS = {
+    "uniform_": ("a", "b"),
+    "normal_": ("mean", "std"),
+    "trunc_normal_": ("mean", "std", "a", "b"),
+    "xavier_uniform_": ("gain",),
+    "xavier_normal_": ("gain",),
+    "kaiming_uniform_": ("a",),
+    "kaiming_normal_": ("a",),
+    "variance_scaling_": ("scale",),
+    "orthogonal_": ("gain",),
+    "sparse_": ("sparsity", "std"),
 }
-# The others, with a shape of the right number of axes.
-PLAIN = {
-    "constant_": ({"val": 1}, SHAPE),
-    "ones_": ({}, SHAPE),
-    "zeros_": ({}, SHAPE),
-    "eye_": ({}, SHAPE),
-    "dirac_": ({}, (4, 6, 1)),
-    "trunc_": ({}, SHAPE),
-}
-REQUIRED = {name: row[0] for name, row in (RANDOM | PLAIN).items()}
-SCALED = [name for name in RANDOM if name.startswith(("xavier", "kaiming", "lecun", "variance"))]
+NUMBERS = [(name, parameter) for name, parameters in REALS.items() for parameter in parameters]
+SCALED = [name for name, (kind, *_) in KINDS.items() if kind == fills.SCALED]
 KAIMING = ["kaiming_uniform_", "kaiming_normal_"]
-NUMBERS = [(name, parameter) for name, (_, parameters) in RANDOM.items() for parameter in parameters]
 
-
-@pytest.fixture(autouse=True)
-def default_state():
-    """A known state of the default generator, and its own back afterwards."""
-    kept = gi.default_generator.state
-    gi.manual_seed(7).reserve(3)
-    yield gi.default_generator.state
-    gi.default_generator.state = kept
+pytestmark = pytest.mark.usefixtures("default_state")
 
 
 def array(xp, shape=SHAPE, dtype=np.float32):
     """An array with bytes that no fill writes by chance."""
     return xp.full(shape, True if np.dtype(dtype) == bool else 77, dtype)
-
-
-def refused(name, x, error, match, *, memory=None, **arguments):
-    """Call with either generator: the error is raised, `memory` (or x) and the states stay."""
-    memory = x if memory is None else memory
-    given = gi.Generator(5)
-    given.reserve(2)
-    default, before = gi.default_generator, (given.state, gi.default_generator.state)
-    content = to_host(memory).tobytes()
-    for source in ({}, {"generator": given}) if name in RANDOM and "generator" not in arguments else ({},):
-        with pytest.raises(error, match=match):
-            getattr(gi, name)(x, **{**REQUIRED[name], **arguments, **source})
-        assert to_host(memory).tobytes() == content
-        assert (given.state, default.state) == before
 
 
 # Values of parameters.
@@ -231,7 +200,7 @@ NO_ARRAYS = [
 
 
 @pytest.mark.parametrize(("value", "kind"), NO_ARRAYS, ids=[kind for _, kind in NO_ARRAYS])
-@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("name", NAMES)
 def test_no_array(name, value, kind):
     refused(name, value, TypeError, rf"^x must be an array that can be filled in place: .* got {kind}$", memory=np.zeros(1))
 
@@ -251,9 +220,9 @@ def test_dtypes_of_trunc(xp, dtype):
 
 # NumPy alone has these.
 @pytest.mark.parametrize("dtype", ["g", "G", "O", "M8[s]", "m8[s]", "U3", "S3", "V4", [("a", "f4"), ("b", "f4")]], ids=str)
-@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("name", NAMES)
 def test_dtypes_of_no_fill(name, dtype):
-    x = np.zeros(PLAIN[name][1] if name in PLAIN else SHAPE, dtype)
+    x = np.zeros(shape_for(name), dtype)
     refused(name, x, TypeError, rf"^x must be an array of one of the dtypes .*float64.*; got {re.escape(str(x.dtype))}$")
 
 
@@ -278,9 +247,9 @@ KINDS = [
 
 
 @pytest.mark.parametrize(("make", "match"), KINDS)
-@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("name", NAMES)
 def test_kinds_of_numpy_arrays(name, make, match):
-    refused(name, make(PLAIN[name][1] if name in PLAIN else SHAPE), TypeError, match)
+    refused(name, make(shape_for(name)), TypeError, match)
 
 
 # Shapes and strides, in elements, in a memory of 64.
@@ -304,7 +273,7 @@ def strided(xp, memory, shape, strides):
 
 
 @pytest.mark.parametrize("layout", OVERLAPPING)
-@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("name", NAMES)
 def test_overlap(xp, name, layout):
     shape, strides = OVERLAPPING[layout]
     if name == "dirac_":
@@ -444,77 +413,11 @@ def test_generator_argument(xp, name, value, error, match):
 
 @pytest.mark.parametrize("name", RANDOM)
 def test_generator_goes_by_keyword(xp, name):
-    x, arguments = array(xp), [0.5] * (len(RANDOM[name][1]))
+    x, arguments = array(xp), [0.5] * (len(REALS.get(name, ())))
     if name in (*KAIMING, "variance_scaling_"):
         arguments += ["fan_in", "linear" if name in KAIMING else "uniform"]
     with pytest.raises(TypeError, match="positional argument"):
         getattr(gi, name)(x, *arguments, gi.Generator(1))
-
-
-STATE = {"version": 1, "entropy": 5, "spawn_key": [2], "position": 9, "children": 3}
-NO_STATES = [
-    (None, ValueError, "state must be a dict .* got None"),
-    ([], ValueError, r"state must be a dict .* got \[\]"),
-    ({}, ValueError, r"state must be a dict with the keys .* got \{\}"),
-    ({k: v for k, v in STATE.items() if k != "children"}, ValueError, "state must be a dict with the keys"),
-    (STATE | {"more": 1}, ValueError, "state must be a dict with the keys .* 'more': 1"),
-    (STATE | {"version": 2}, ValueError, "version 1, got version=2"),
-    (STATE | {"version": "x"}, ValueError, "version 1, got version='x'"),
-    (STATE | {"entropy": -1}, ValueError, "entropy must not be negative, got entropy=-1"),
-    (STATE | {"entropy": None}, TypeError, "entropy must be an int, got None"),
-    (STATE | {"entropy": "5"}, TypeError, "entropy must be an int, got '5'"),
-    (STATE | {"spawn_key": [-1]}, ValueError, "spawn_key must not be negative, got spawn_key=-1"),
-    (STATE | {"spawn_key": [0.5]}, TypeError, r"spawn_key must be an int, got 0\.5"),
-    (STATE | {"spawn_key": "ab"}, TypeError, "spawn_key must be a list of ints, got spawn_key='ab'"),
-    (STATE | {"spawn_key": 3}, TypeError, "spawn_key .*3"),
-    (STATE | {"position": -1}, ValueError, "position must not be negative, got position=-1"),
-    (STATE | {"position": 2**64}, ValueError, rf"position must be below 2\*\*64, got position={2**64}"),
-    (STATE | {"position": 1.0}, TypeError, r"position must be an int, got 1\.0"),
-    (STATE | {"children": -1}, ValueError, "children must not be negative, got children=-1"),
-    (STATE | {"children": "x"}, TypeError, "children must be an int, got 'x'"),
-]
-NO_SEEDS = [
-    (-1, ValueError, "seed must not be negative, got seed=-1"),
-    (np.int8(-3), ValueError, "seed must not be negative, got seed=-3"),
-    ("x", TypeError, "seed must be an int, got 'x' of type str"),
-    (1.5, TypeError, r"seed must be an int, got 1\.5 of type float"),
-    (1.0, TypeError, r"seed must be an int, got 1\.0 of type float"),
-    (True, TypeError, "seed must be an int, got True of type bool"),
-    ([1], TypeError, r"seed must be an int, got \[1\] of type list"),
-]
-NO_CHILDREN = [
-    (-1, ValueError, "child must not be negative, got child=-1"),
-    (1.5, TypeError, r"child must be an int, got 1\.5 of type float"),
-    (None, TypeError, "child must be an int, got None of type NoneType"),
-    (b"x", TypeError, "child must be an int, got b'x' of type bytes"),
-    (True, TypeError, "child must be an int, got True of type bool"),
-    (2**32, ValueError, f"a generator has at most .* got child={2**32}"),
-]
-
-
-@pytest.mark.parametrize(
-    ("call", "value", "error", "match"),
-    [
-        *((lambda g, value: setattr(g, "state", value), *row) for row in NO_STATES),
-        *(
-            (lambda g, value: g.manual_seed(value), *row)
-            for row in [*NO_SEEDS, (None, TypeError, "seed must be an int, got None")]
-        ),
-        *(
-            (lambda g, value: gi.manual_seed(value), *row)
-            for row in [*NO_SEEDS, (None, TypeError, "seed must be an int, got None")]
-        ),
-        *((lambda g, value: gi.Generator(value), *row) for row in NO_SEEDS),
-        *((lambda g, value: g.spawn(value), *row) for row in NO_CHILDREN),
-    ],
-)
-def test_generator_methods(call, value, error, match, default_state):
-    g = gi.Generator(0)
-    g.state = STATE
-    with pytest.raises(error, match=match):
-        call(g, value)
-    assert g.state == STATE
-    assert gi.default_generator.state == default_state
 
 
 @pytest.mark.parametrize("name", RANDOM)
@@ -536,7 +439,7 @@ def test_end_of_the_stream(xp, name):
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0)], ids=str)
-@pytest.mark.parametrize("name", [name for name in REQUIRED if name not in SCALED])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in SCALED])
 def test_empty_arrays_are_left_in_silence(xp, name, shape, default_state):
     given = gi.Generator(1)
     x = xp.empty((*shape, 2) if name == "dirac_" else shape, np.float32)
@@ -576,11 +479,6 @@ def test_what_the_dtype_cannot_hold(xp, name, arguments, dtype, match):
 
 def test_large_fractions_are_held_exactly():
     assert gi.constant_(np.empty(1, np.int64), Fraction(2**53 + 1))[0] == 2**53 + 1
-
-
-def test_names_of_children_that_utf8_lacks():
-    with pytest.raises(ValueError, match="child must be a name"):
-        gi.Generator(1).spawn("\ud800")
 
 
 def test_slopes_beyond_float64():

@@ -13,7 +13,7 @@ import pytest
 
 import gpuinit as gi
 from gpuinit._initializers.fans import fan_in_and_fan_out
-from tests.conftest import to_host
+from tests.support.arrays import to_host
 
 torch = pytest.importorskip("torch")
 

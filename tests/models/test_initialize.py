@@ -11,7 +11,7 @@ import pytest
 import gpuinit as gi
 from gpuinit import rules
 from gpuinit._contract.dtypes import as_dtype
-from tests.conftest import to_host
+from tests.support.arrays import to_host
 
 SHAPES = {
     "embedding.weight": (60, 8),

@@ -9,7 +9,7 @@ import pytest
 
 import gpuinit as gi
 from gpuinit._rules.parameters import Param, Shapes
-from tests.conftest import to_host
+from tests.support.arrays import to_host
 
 NORMAL = [("*", "normal_")]
 

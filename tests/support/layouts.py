@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from tests.conftest import to_host
+from tests.support.arrays import to_host
 
 
 def _strided(buffer, shape):

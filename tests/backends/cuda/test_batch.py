@@ -9,7 +9,7 @@ import pytest
 import gpuinit as gi
 from gpuinit._backends import host
 from gpuinit._contract import distributions
-from tests.conftest import to_host
+from tests.support.arrays import to_host
 from tests.support.layouts import LAYOUTS, Window
 
 REALS = [np.dtype(kind) for kind in (np.float16, ml_dtypes.bfloat16, np.float32, np.float64)]

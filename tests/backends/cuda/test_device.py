@@ -8,73 +8,76 @@ import pytest
 import gpuinit as gi
 from gpuinit._backends import host
 from gpuinit._contract import distributions
-from tests.conftest import to_host
+from tests.support import fills
+from tests.support.arrays import to_host
 
 DTYPES = ("float16", "float32", "float64")
-FILLS = [
-    ("uniform_", {}, "gpuinit_uniform"),
-    ("normal_", {}, "gpuinit_normal"),
-    ("trunc_normal_", {}, "gpuinit_truncated"),
-    ("xavier_uniform_", {}, "gpuinit_uniform"),
-    ("kaiming_normal_", {}, "gpuinit_normal"),
-    ("lecun_normal_", {}, "gpuinit_truncated"),
-    ("sparse_", {"sparsity": 0.3}, "gpuinit_sparse"),
-    ("eye_", {}, "gpuinit_eye"),
-    ("ones_", {}, "gpuinit_constant"),
-    ("zeros_", {}, None),
-    ("trunc_", {}, "gpuinit_trunc"),
-]
-RANDOM = ("uniform_", "normal_", "trunc_normal_", "xavier_uniform_", "kaiming_normal_", "lecun_normal_", "sparse_", "orthogonal_")
+# The kernel that each launches, or None: the memory is set.
+KERNELS = {
+    "uniform_": "gpuinit_uniform",
+    "normal_": "gpuinit_normal",
+    "trunc_normal_": "gpuinit_truncated",
+    "xavier_uniform_": "gpuinit_uniform",
+    "kaiming_normal_": "gpuinit_normal",
+    "lecun_normal_": "gpuinit_truncated",
+    "sparse_": "gpuinit_sparse",
+    "eye_": "gpuinit_eye",
+    "ones_": "gpuinit_constant",
+    "zeros_": None,
+    "trunc_": "gpuinit_trunc",
+}
 
 
-def call(name, x, parameters):
-    generator = {"generator": gi.Generator(7)} if name in RANDOM else {}
-    return getattr(gi, name)(x, **parameters, **generator)
+def call(name, x):
+    return fills.call(name, x, fills.first(name).arguments)
 
 
-def traced(cudasim, name, x, parameters):
+def traced(cudasim, name, x):
     """The events of a fill whose kernel and table are there already."""
-    call(name, x, parameters)
+    call(name, x)
     with cudasim.trace() as events:
-        call(name, x, parameters)
+        call(name, x)
     return events
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("name", "parameters", "kernel"), FILLS)
-def test_one_launch_and_nothing_else(cupy, cudasim, name, parameters, kernel, dtype):
-    events = traced(cudasim, name, cupy.empty((33, 17), dtype), parameters)
+@pytest.mark.parametrize(("name", "kernel"), KERNELS.items())
+def test_one_launch_and_nothing_else(cupy, cudasim, name, kernel, dtype):
+    events = traced(cudasim, name, cupy.empty((33, 17), dtype))
     assert events.counts() == ({"launch": 1} if kernel else {"memset": 1})
     assert all(name.startswith(kernel) for name in events.launches())
     strided = cupy.empty((17, 66), dtype).T[::2]
-    assert traced(cudasim, name, strided, parameters).counts() == {"launch": 1}
+    assert traced(cudasim, name, strided).counts() == {"launch": 1}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_dirac_is_one_launch(cupy, cudasim, dtype):
-    events = traced(cudasim, "dirac_", cupy.empty((4, 2, 3, 3), dtype), {"groups": 2})
-    assert events.counts() == {"launch": 1}
-    assert events.launches() == ["gpuinit_dirac"]
+    for groups in (1, 2):
+        x = cupy.empty((4, 2, 3, 3), dtype)
+        gi.dirac_(x, groups)
+        with cudasim.trace() as events:
+            gi.dirac_(x, groups)
+        assert events.counts() == {"launch": 1}
+        assert events.launches() == ["gpuinit_dirac"]
 
 
-@pytest.mark.parametrize("name", [name for name, _, _ in FILLS] + ["orthogonal_"])
+@pytest.mark.parametrize("name", [*KERNELS, "orthogonal_"])
 def test_an_empty_array_costs_nothing(cupy, cudasim, name):
-    parameters = {"sparsity": 0.3} if name == "sparse_" else {}
     x = cupy.empty((0, 3), np.float32)
     fans = name in ("xavier_uniform_", "kaiming_normal_", "lecun_normal_")
     with cudasim.trace() as events:
         if fans:
             with pytest.warns(UserWarning, match="no-op"):
-                call(name, x, parameters)
+                call(name, x)
         else:
-            call(name, x, parameters)
+            call(name, x)
     assert not events
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(9, 5), (5, 9), (6, 6), (1, 1)])
 def test_orthogonal_copies_nothing_and_never_waits(cupy, cudasim, shape, dtype):
-    events = traced(cudasim, "orthogonal_", cupy.empty(shape, dtype), {"gain": 2.0})
+    events = traced(cudasim, "orthogonal_", cupy.empty(shape, dtype))
     assert not events.of("memcpy")
     assert not events.of("sync")
     calls = [event["call"] for event in events.of("library")]
@@ -84,7 +87,7 @@ def test_orthogonal_copies_nothing_and_never_waits(cupy, cudasim, shape, dtype):
 
 def test_two_blocks_of_32_bytes_are_one_thread(cupy, cudasim):
     for dtype, per_thread in (("float32", 16), ("float64", 8), ("float16", 16)):
-        (launch,) = traced(cudasim, "uniform_", cupy.empty(1024 * per_thread, dtype), {}).of("launch")
+        (launch,) = traced(cudasim, "uniform_", cupy.empty(1024 * per_thread, dtype)).of("launch")
         threads = int(launch["grid"].split(",")[0]) * int(launch["block"].split(",")[0])
         assert threads == 1024
 
@@ -93,7 +96,7 @@ def test_the_launch_goes_to_the_current_stream(cupy, cudasim):
     x = cupy.empty(100, np.float32)
     stream = cupy.cuda.Stream(non_blocking=True)
     with stream:
-        (launch,) = traced(cudasim, "normal_", x, {}).of("launch")
+        (launch,) = traced(cudasim, "normal_", x).of("launch")
     assert int(launch["stream"], 0) == stream.ptr
 
 
@@ -103,15 +106,14 @@ def test_the_launch_goes_to_the_current_stream(cupy, cudasim):
 def test_an_array_is_filled_on_its_own_device(cupy, name):
     if cupy.cuda.runtime.getDeviceCount() < 2:
         pytest.skip("one CUDA device only")
-    parameters = {"sparsity": 0.3} if name == "sparse_" else {}
-    expected = call(name, np.ones((30, 20), np.float32), parameters)
+    expected = call(name, np.ones((30, 20), np.float32))
     for current in (0, 1):
         with cupy.cuda.Device(1 - current):
             x = cupy.ones((30, 20), np.float32)
             strided = cupy.ones((20, 60), np.float32).T[::2]
         with cupy.cuda.Device(current):
-            call(name, x, parameters)
-            call(name, strided, parameters)
+            call(name, x)
+            call(name, strided)
             assert cupy.cuda.Device().id == current
         with cupy.cuda.Device(1 - current):
             for filled in (x, strided):
@@ -149,8 +151,8 @@ def test_warmup_leaves_nothing_to_compile(cupy, cudasim):
     gi.warmup(DTYPES)
     with cudasim.trace() as events:
         for dtype in DTYPES:
-            for name, parameters, _ in FILLS[:8]:
-                call(name, cupy.empty((20, 30), dtype), parameters)
+            for name in list(KERNELS)[:8]:
+                call(name, cupy.empty((20, 30), dtype))
     assert not events.of("module")
     assert not events.of("memcpy")
 

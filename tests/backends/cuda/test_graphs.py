@@ -7,73 +7,23 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import math
 
-import ml_dtypes
 import numpy as np
 import pytest
 
 import gpuinit as gi
 from gpuinit._contract import distributions
-from tests.conftest import to_host
+from tests.support import fills
+from tests.support.arrays import to_host
 from tests.support.layouts import Window
 
-FLOATS = ("float16", "bfloat16", "float32", "float64")
-COMPLEX = ("complex64", "complex128")
-OTHERS = ("bool", "int8", "int64")
-WEIGHT = (6, 4, 3)
+DTYPES = (*fills.INEXACT, "bool", "int8", "int64")
+# All functions but orthogonal_, which works in temporary memory.
+FILLS = [row for row in fills.select() if row.kind != fills.ORTHOGONAL]
+SHAPES = [(33, 17), (6, 4, 3), ()]
 
-# (function, arguments, dtypes, shape): all functions but orthogonal_, which works in temporary memory.
-FILLS = [
-    ("uniform_", {}, FLOATS + COMPLEX, (33, 17)),
-    ("uniform_", {"a": -0.1, "b": 0.1}, FLOATS + COMPLEX, (1001,)),
-    ("uniform_", {"a": 0.3, "b": 0.3}, FLOATS + COMPLEX, (33, 17)),
-    ("uniform_", {"a": 0, "b": 0}, ("float32", "complex64"), (33, 17)),
-    ("normal_", {}, FLOATS + COMPLEX, (33, 17)),
-    ("normal_", {"mean": 2, "std": 0.02}, FLOATS + COMPLEX, ()),
-    ("normal_", {"mean": 1j}, COMPLEX, (33, 17)),
-    ("trunc_normal_", {}, FLOATS, (33, 17)),
-    ("trunc_normal_", {"a": 1, "b": math.inf}, FLOATS, (33, 17)),
-    ("xavier_uniform_", {}, FLOATS + COMPLEX, WEIGHT),
-    ("xavier_normal_", {}, FLOATS + COMPLEX, WEIGHT),
-    ("kaiming_uniform_", {"nonlinearity": "relu"}, FLOATS + COMPLEX, WEIGHT),
-    ("kaiming_normal_", {"mode": "fan_out"}, FLOATS + COMPLEX, WEIGHT),
-    ("lecun_uniform_", {}, FLOATS + COMPLEX, WEIGHT),
-    ("lecun_normal_", {}, FLOATS, WEIGHT),
-    ("variance_scaling_", {}, FLOATS, WEIGHT),
-    ("variance_scaling_", {"distribution": "uniform", "mode": "fan_avg"}, FLOATS + COMPLEX, WEIGHT),
-    ("sparse_", {"sparsity": 0.3}, FLOATS + COMPLEX, (33, 17)),
-    ("sparse_", {"sparsity": 1}, FLOATS + COMPLEX, (33, 17)),
-    ("constant_", {"val": 1}, FLOATS + COMPLEX + OTHERS, (33, 17)),
-    ("constant_", {"val": -0.0}, FLOATS + COMPLEX, (33, 17)),
-    ("zeros_", {}, FLOATS + COMPLEX + OTHERS, (33, 17)),
-    ("ones_", {}, FLOATS + COMPLEX + OTHERS, (33, 17)),
-    ("eye_", {}, FLOATS + COMPLEX + OTHERS, (33, 17)),
-    ("dirac_", {"groups": 2}, FLOATS + COMPLEX + OTHERS, WEIGHT),
-    ("trunc_", {}, FLOATS, (33, 17)),
-]
-CONSTANTS = ("constant_", "zeros_", "ones_", "eye_", "dirac_", "trunc_")
-CASES = [
-    pytest.param(name, arguments, dtype, shape, id=f"{name}{list(arguments.values())}-{dtype}")
-    for name, arguments, dtypes, shape in FILLS
-    for dtype in dtypes
-]
+
 LAYOUTS = ["C", "F", "every other"]
-
-
-def dtype_of(name):
-    return np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
-
-
-def called(name, x, arguments, generator):
-    source = {} if name in CONSTANTS else {"generator": generator}
-    return getattr(gi, name)(x, **arguments, **source)
-
-
-def generator_at(position):
-    generator = gi.Generator(7)
-    generator.state = generator.state | {"position": position}
-    return generator
 
 
 def captured(cupy, stream, fill):
@@ -118,24 +68,29 @@ class Recorded:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize(("name", "arguments", "dtype", "shape"), CASES)
-def test_a_fill_is_captured_and_replayed(cupy, name, arguments, dtype, shape, layout):
-    dtype = dtype_of(dtype)
+@pytest.mark.parametrize(("fill", "dtype"), fills.cases(FILLS, DTYPES))
+def test_a_fill_is_captured_and_replayed(cupy, fill, dtype, layout):
+    dtype = fills.dtype_of(dtype)
+    for shape in filter(fill.takes, SHAPES):
+        check(cupy, fill, dtype, shape, layout)
+
+
+def check(cupy, fill, dtype, shape, layout):
     window = Window(cupy, layout, shape, dtype)
-    x = window.array
-    given = cupy.asarray(gi.uniform_(np.empty(shape, dtype), -9, 9, generator=1)) if name == "trunc_" else x
-    called(name, cupy.empty_like(x) if layout == "C" else Window(cupy, layout, shape, dtype).array, arguments, generator_at(0))
-    generator = generator_at(5)
+    x, is_trunc = window.array, fill.kind == fills.TRUNC
+    given = cupy.asarray(gi.uniform_(np.empty(shape, dtype), -9, 9, generator=1)) if is_trunc else x
+    # The first call compiles.
+    fills.call(fill.name, cupy.empty_like(x) if layout == "C" else Window(cupy, layout, shape, dtype).array, fill.arguments)
+    generator, expected_generator = fills.generator_at(5), fills.generator_at(5)
     before = to_host(window.buffer).tobytes()
 
-    recorded = Recorded(cupy, lambda: called(name, x, arguments, generator))
+    recorded = Recorded(cupy, lambda: fills.call(fill.name, x, fill.arguments, generator))
 
     assert to_host(window.buffer).tobytes() == before  # recorded, not run
-    expected_generator = generator_at(5)
-    expected = to_host(called(name, given.copy(), arguments, expected_generator))
+    expected = to_host(fills.call(fill.name, given.copy(), fill.arguments, expected_generator))
     assert generator.state == expected_generator.state  # the position is the host's: it moves once, when the call is made
     for _ in range(2):
-        x[...] = given if name == "trunc_" else 0
+        x[...] = given if is_trunc else 0
         cupy.cuda.Device().synchronize()
         recorded.replay()
         assert to_host(x).tobytes() == expected.tobytes()
@@ -173,12 +128,12 @@ def test_arrays_of_a_batch_are_captured_one_by_one(cupy):
     from gpuinit._backends.cuda.batch import fill_all
 
     gi.warmup()
-    stream, float32 = generator_at(5).reserve(1), np.dtype(np.float32)
+    stream, float32 = fills.generator_at(5).reserve(1), np.dtype(np.float32)
     arrays = [cupy.zeros(30, np.float32) for _ in range(3)]
     drawn = [distributions.normal(float32, 0, 1), distributions.uniform(float32, 0, 1), distributions.Point(np.float32(3))]
     recorded = Recorded(cupy, lambda: fill_all([*zip(arrays, drawn, (stream, stream, None))]), nodes=3)
     recorded.replay()
-    expected = [fill(np.empty(30, np.float32), generator=generator_at(5)) for fill in (gi.normal_, gi.uniform_)]
+    expected = [fill(np.empty(30, np.float32), generator=fills.generator_at(5)) for fill in (gi.normal_, gi.uniform_)]
     for x, values in zip(arrays, (*expected, np.full(30, 3, np.float32))):
         assert to_host(x).tobytes() == values.tobytes()
 
@@ -187,18 +142,18 @@ def test_a_fill_after_a_warm_up(cupy):
     """`warmup` is first call enough for contiguous arrays of its dtypes."""
     dtypes = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
     gi.warmup(dtypes)
-    for dtype in map(dtype_of, dtypes):
+    for dtype in map(fills.dtype_of, dtypes):
         for name in ("uniform_", "normal_", "xavier_uniform_", "zeros_", "ones_", "eye_", "sparse_"):
             x = cupy.empty((20, 30), dtype)
             arguments = {"sparsity": 0.5} if name == "sparse_" else {}
-            recorded = Recorded(cupy, lambda fill=(name, x, arguments): called(*fill, 9))
+            recorded = Recorded(cupy, lambda fill=(name, x, arguments): fills.call(*fill, 9))
             recorded.replay()
-            assert to_host(x).tobytes() == called(name, np.empty((20, 30), dtype), arguments, 9).tobytes()
+            assert to_host(x).tobytes() == fills.call(name, np.empty((20, 30), dtype), arguments, 9).tobytes()
 
 
 def test_empty_arrays_and_refused_calls_leave_a_capture_alone(cupy):
     x, empty = cupy.zeros(100, np.float32), cupy.empty((0, 3), np.float32)
-    called("normal_", x, {}, 1)
+    gi.normal_(x, generator=1)
 
     def fills():
         gi.normal_(empty, generator=1)

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from gpuinit._backends import host, kernel_sources
-from tests.conftest import cupy_or_skip
+from tests.support.arrays import cupy_or_skip
 
 KERNEL = re.compile(r"void (gpuinit_\w+)\(")
 

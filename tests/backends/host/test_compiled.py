@@ -17,7 +17,7 @@ from gpuinit._backends.host import compiled, sampling
 from gpuinit._backends.host.workspace import Workspace
 from gpuinit._contract import distributions
 from gpuinit._contract.generator import Stream
-from tests.conftest import by_ufuncs
+from tests.support.arrays import by_ufuncs
 
 STREAM = Stream(gi.Generator(42).reserve(0).key, 7)
 DTYPES = [np.dtype(np.float32), np.dtype(np.float64)]

@@ -5,45 +5,41 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import threading
-import tracemalloc
 
 import ml_dtypes
 import numpy as np
 import pytest
 
 import gpuinit as gi
+from tests.support import fills
+from tests.support.memory import LIMIT, peak_memory
 
-FILLS = [
-    ("uniform_", {"a": -1}),
-    ("normal_", {"std": 0.02}),
-    ("trunc_normal_", {}),
-    ("xavier_uniform_", {}),
-    ("lecun_normal_", {}),
-    ("sparse_", {"sparsity": 0.3}),
-    ("orthogonal_", {}),
-    ("constant_", {"val": 3}),
-    ("eye_", {}),
-]
+# Each way of writing an array, on each dtype that NumPy alone has beside those of the table.
+NAMES = (
+    "uniform_",
+    "normal_",
+    "trunc_normal_",
+    "xavier_uniform_",
+    "lecun_normal_",
+    "sparse_",
+    "orthogonal_",
+    "constant_",
+    "eye_",
+)
 DTYPES = [np.dtype(kind) for kind in ("f2", ml_dtypes.bfloat16, "f4", "f8", "c8", "c16", ">f4", ">f8", ">c8")]
 CASES = [
-    pytest.param(name, arguments, dtype, id=f"{name}-{dtype.str if dtype.kind != 'V' else dtype}")
-    for name, arguments in FILLS
+    pytest.param(row.name, row.arguments, dtype, id=f"{row.name}-{dtype.str if dtype.kind != 'V' else dtype}")
+    for row in map(fills.first, NAMES)
     for dtype in DTYPES
-    if dtype.kind != "c" or name not in ("trunc_normal_", "lecun_normal_")
+    if dtype.name in row.dtypes
 ]
 SHAPE = (33, 17)
-
-
-def called(name, x, arguments):
-    source = {} if name in ("constant_", "eye_") else {"generator": 5}
-    return getattr(gi, name)(x, **arguments, **source)
 
 
 def on_its_own(name, arguments, dtype, shape=SHAPE):
     """The fill of an ordinary array, in the array's byte order."""
     native = np.dtype(dtype.type) if dtype.kind == "V" else dtype.newbyteorder("=")
-    return called(name, np.empty(shape, native), arguments).astype(dtype)
+    return fills.call(name, np.empty(shape, native), arguments).astype(dtype)
 
 
 # Files.
@@ -56,7 +52,7 @@ def test_a_window_of_a_file(tmp_path, name, arguments, dtype):
     before = np.random.default_rng(0).bytes(offset + np.prod(SHAPE) * dtype.itemsize + 77)
     path.write_bytes(before)
     x = np.memmap(path, dtype, "r+", offset, SHAPE)
-    assert called(name, x, arguments) is x
+    assert fills.call(name, x, arguments) is x
     x.flush()
     expected = on_its_own(name, arguments, dtype).tobytes()
     after = path.read_bytes()
@@ -93,6 +89,8 @@ LARGE_FILE = """
 import sys, threading
 import numpy as np
 import gpuinit as gi
+from tests.support import fills
+from tests.support.memory import LIMIT, peak_memory
 
 def anonymous():
     with open("/proc/self/status") as status:
@@ -151,7 +149,7 @@ def test_any_address(name, arguments, dtype, offset):
     memory = np.full(64 + size, 0x5A, np.uint8)
     first = -memory.ctypes.data % 16 + offset  # off any alignment but the small ones that the offset has
     x = memory[first : first + size].view(dtype).reshape(SHAPE)
-    assert called(name, x, arguments) is x
+    assert fills.call(name, x, arguments) is x
     assert x.tobytes() == on_its_own(name, arguments, dtype).tobytes()
     assert (memory[:first] == 0x5A).all()
     assert (memory[first + size :] == 0x5A).all()
@@ -165,7 +163,7 @@ def test_a_field_of_records(name, arguments, dtype, align):
     records = np.full(SHAPE, 0x5A, np.dtype(fields, align=align))
     records["after"] = 0x5A5A
     x = records["weight"]
-    assert called(name, x, arguments) is x
+    assert fills.call(name, x, arguments) is x
     assert records["weight"].tobytes() == on_its_own(name, arguments, dtype).tobytes()
     assert (records["before"] == 0x5A).all()
     assert (records["after"] == 0x5A5A).all()
@@ -182,8 +180,6 @@ def test_a_field_that_is_an_array():
 
 # Temporary memory.
 
-MEBIBYTE = 2**20
-LIMIT = 8 * MEBIBYTE
 LARGE = [
     ("uniform_", {}, (2**22,)),
     ("uniform_", {"a": -1, "b": 3}, (2**11, 2**11)),
@@ -203,22 +199,6 @@ LARGE = [
 ]
 
 
-def peak_memory(fill, threads):
-    """Bytes that a call had at most, on so many threads."""
-    kept = gi.get_num_threads()
-    gi.set_num_threads(threads)
-    # In a thread of its own, so that what a thread keeps for its next fill is counted.
-    thread = threading.Thread(target=fill)
-    tracemalloc.start()
-    try:
-        thread.start()
-        thread.join()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-        gi.set_num_threads(kept)
-
-
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("layout", ["C", "every other", "float16"])
 @pytest.mark.parametrize(
@@ -228,10 +208,9 @@ def test_temporary_memory(name, arguments, shape, layout, threads):
     """Of 16 MiB of float32 (or as many elements of float16, which are computed in float32)."""
     dtype = np.float16 if layout == "float16" else np.float32
     x = np.empty((*shape[:-1], 2 * shape[-1]), dtype)[..., ::2] if layout == "every other" else np.empty(shape, dtype)
-    source = {} if name in ("constant_", "zeros_") else {"generator": 0}
 
     def fill(array):
-        getattr(gi, name)(array, **arguments, **source)
+        fills.call(name, array, arguments)
 
     fill(x[:8])  # makes the tables, which stay
     assert peak_memory(lambda: fill(x), threads) < LIMIT * threads
