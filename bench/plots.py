@@ -25,11 +25,12 @@ def sweep(result: dict[str, Any], path: Path) -> Iterator[Path]:
         ]
         if rows:
             target = path.with_stem(path.stem + suffix)
-            _draw_sweep(rows, device, result["machine"], target)
+            draw(rows, device, result["machine"], target)
             yield target
 
 
-def _draw_sweep(rows: list[dict[str, Any]], device: str, machine: dict[str, Any], path: Path) -> None:
+def draw(rows: list[dict[str, Any]], device: str, machine: dict[str, Any], path: Path) -> None:
+    """Draw a panel for each function, a line for each library."""
     pyplot = _pyplot()
     functions = list(dict.fromkeys(row["function"] for row in rows))
     lines = -(-len(functions) // COLUMNS)

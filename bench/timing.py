@@ -108,11 +108,11 @@ def compare(
             missing[peer.library] = str(reason)
         except MemoryError:
             missing[peer.library] = f"{case.name} of {dtype}, shape {shape}: too little memory"
-        except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        except Exception as error:
             if peer.library == "gpuinit":
                 raise
-            # A dtype that a library knows, but not in this function.
-            missing[peer.library] = f"{case.function} of {dtype}: {str(error).splitlines()[0]}"
+            # As for a dtype that a library knows, but not in this function; a broken installation may raise anything.
+            missing[peer.library] = f"{case.function} of {dtype}: {(str(error).splitlines() or [type(error).__name__])[0]}"
         else:
             contestants[peer.library] = contestant
     nbytes = sum(x.nbytes for arrays_there in memory.values() for x in arrays_there) // max(1, len(memory))

@@ -23,10 +23,12 @@ from typing import Any
 
 import numpy as np
 
-import gpuinit as gi
 from gpuinit._contract.arguments import integer, is_integer, short_repr, unwrap
+from gpuinit._contract.digests import CONTRACT_VERSION
 from gpuinit._contract.dtypes import as_dtype, working
-from gpuinit._contract.shards import MOST_ELEMENTS
+from gpuinit._contract.generator import Generator, default_generator
+from gpuinit._contract.shards import MOST_ELEMENTS, Shard
+from gpuinit._initializers import basic, scaled, structured
 
 try:
     import dask.array as da
@@ -90,25 +92,25 @@ class _Fill:
 
     initializer: Callable[..., Any]
     parameters: dict[str, Any]
-    generator: gi.Generator | None
+    generator: Generator | None
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     backend: str
 
     def __call__(self, *, block_info: Any) -> Any:
-        shard = gi.Shard(self.shape, tuple(slice(*ends) for ends in block_info[None]["array-location"]))
+        shard = Shard(self.shape, tuple(slice(*ends) for ends in block_info[None]["array-location"]))
         x = self.empty(shard.shape)
         if x.size:
             self.write(x, shard, copy.copy(self.generator))
         return x
 
-    def write(self, x: Any, shard: gi.Shard, generator: gi.Generator | None) -> None:
+    def write(self, x: Any, shard: Shard, generator: Generator | None) -> None:
         source = {} if generator is None else {"generator": generator}
         self.initializer(x, **self.parameters, **source, shard=shard)
 
-    def begun(self, generator: gi.Generator | None) -> _Fill:
-        """The same, its arguments checked, from blocks that `generator` gives to it alone."""
-        nothing = gi.Shard(self.shape, (slice(0, 0),) * len(self.shape))
+    def start(self, generator: Generator | None) -> _Fill:
+        """Check the arguments, and return the same fill from blocks that `generator` gives to it alone."""
+        nothing = Shard(self.shape, (slice(0, 0),) * len(self.shape))
         begin = copy.copy(generator)
         end = copy.copy(begin)
         self.write(np.empty(nothing.shape, self.dtype), nothing, end)
@@ -125,7 +127,7 @@ class _Fill:
 
     def __dask_tokenize__(self) -> Any:
         stream = self.generator and self.generator.reserve(0)  # of a generator's state, what values depend on
-        return gi.CONTRACT_VERSION, self.name, self.parameters, stream, self.shape, self.dtype.name, self.backend
+        return CONTRACT_VERSION, self.name, self.parameters, stream, self.shape, self.dtype.name, self.backend
 
 
 def _array(fill: _Fill, chunks: tuple[tuple[int, ...], ...]) -> Any:
@@ -142,7 +144,7 @@ def _orthogonal(fill: _Fill, chunks: tuple[tuple[int, ...], ...]) -> Any:
     heights, width = (chunks[0], columns) if tall else (tuple(kernel * length for length in chunks[1]), rows)
     real = working(fill.dtype)
     drawn = np.result_type(real, np.complex64) if fill.dtype.kind == "c" else real
-    normals = replace(fill, initializer=gi.normal_, parameters={}, shape=(sum(heights), width), dtype=drawn)
+    normals = replace(fill, initializer=basic.normal_, parameters={}, shape=(sum(heights), width), dtype=drawn)
     # In double precision: the chunks decide in what order sums are rounded, and a square Q may show a thousandfold of that
     q, r = da.linalg.qr(_array(normals, (heights, (width,))).astype(np.result_type(drawn, np.float64)))
     diagonal = da.diagonal(r)
@@ -168,7 +170,7 @@ def _lazy(initializer: Callable[..., Any], make: Callable[..., Any] = _array, bu
         chunks = _chunks(given["chunks"], shape, kind)
         parameters = {name: unwrap(given[name]) for name in own}
         fill = _Fill(initializer, parameters, None, shape, kind, _backend(given["like"]))
-        return make(fill.begun(_generator(given["seed"]) if random else None), chunks)
+        return make(fill.start(_generator(given["seed"]) if random else None), chunks)
 
     function.__name__ = function.__qualname__ = initializer.__name__.removesuffix("_")
     function.__signature__ = signature  # type: ignore[attr-defined]
@@ -208,10 +210,10 @@ def _cut(lengths: tuple[int, ...], whole: int) -> bool:
     return sum(lengths) == whole and all(is_integer(length) and length >= 0 for length in lengths)
 
 
-def _generator(seed: Any) -> gi.Generator:
+def _generator(seed: Any) -> Generator:
     if seed is None:
-        return gi.default_generator
-    return seed if isinstance(seed, gi.Generator) else gi.Generator(integer("seed", seed))
+        return default_generator
+    return seed if isinstance(seed, Generator) else Generator(integer("seed", seed))
 
 
 def _backend(like: Any) -> str:
@@ -225,20 +227,20 @@ def _backend(like: Any) -> str:
     return str(kind)
 
 
-constant = _lazy(gi.constant_)
-dirac = _lazy(gi.dirac_)
-eye = _lazy(gi.eye_)
-kaiming_normal = _lazy(gi.kaiming_normal_)
-kaiming_uniform = _lazy(gi.kaiming_uniform_)
-lecun_normal = _lazy(gi.lecun_normal_)
-lecun_uniform = _lazy(gi.lecun_uniform_)
-normal = _lazy(gi.normal_)
-ones = _lazy(gi.ones_)
-orthogonal = _lazy(gi.orthogonal_, _orthogonal, "'s distribution, but not its values")
-sparse = _lazy(gi.sparse_)
-trunc_normal = _lazy(gi.trunc_normal_)
-uniform = _lazy(gi.uniform_)
-variance_scaling = _lazy(gi.variance_scaling_)
-xavier_normal = _lazy(gi.xavier_normal_)
-xavier_uniform = _lazy(gi.xavier_uniform_)
-zeros = _lazy(gi.zeros_)
+constant = _lazy(basic.constant_)
+dirac = _lazy(structured.dirac_)
+eye = _lazy(structured.eye_)
+kaiming_normal = _lazy(scaled.kaiming_normal_)
+kaiming_uniform = _lazy(scaled.kaiming_uniform_)
+lecun_normal = _lazy(scaled.lecun_normal_)
+lecun_uniform = _lazy(scaled.lecun_uniform_)
+normal = _lazy(basic.normal_)
+ones = _lazy(basic.ones_)
+orthogonal = _lazy(structured.orthogonal_, _orthogonal, "'s distribution, but not its values")
+sparse = _lazy(structured.sparse_)
+trunc_normal = _lazy(basic.trunc_normal_)
+uniform = _lazy(basic.uniform_)
+variance_scaling = _lazy(scaled.variance_scaling_)
+xavier_normal = _lazy(scaled.xavier_normal_)
+xavier_uniform = _lazy(scaled.xavier_uniform_)
+zeros = _lazy(basic.zeros_)

@@ -17,6 +17,20 @@ settings.register_profile(
 settings.load_profile("gpuinit")
 
 
+def pytest_collection_modifyitems(items):
+    """Give the marker `gpu` to each test that asks for CuPy or for a CUDA device by a fixture or a parameter."""
+    for item in items:
+        if {"cupy", "cudasim"} & set(getattr(item, "fixturenames", ())) or _asks_for_a_gpu(item):
+            item.add_marker("gpu")
+
+
+def _asks_for_a_gpu(item):
+    """Whether a parameter names the backend or the device, as those of the fixtures `xp`, `device` and `produced` do."""
+    given = getattr(getattr(item, "callspec", None), "params", {})
+    values = [given.get(name) for name in ("xp", "device", "produced")]
+    return any((value[0] if isinstance(value, tuple) else value) in ("cupy", "cuda") for value in values)
+
+
 @pytest.fixture(params=["numpy", "cupy"])
 def xp(request):
     """NumPy, then CuPy."""

@@ -1,4 +1,4 @@
-"""Compute the tables of the inverse normal CDF, `gpuinit/data/inverse_cdf{32,64}.npy`.
+"""Compute the tables of the inverse normal CDF, `gpuinit/_contract/data/inverse_cdf{32,64}.npy`.
 
 Run `python tools/fit_inverse_cdf.py` (needs mpmath and SciPy, a quarter of a minute) to write both tables again;
 `--check N` recomputes N rows of each and compares. docs/values.md, section "The table", defines every number.

@@ -1,4 +1,4 @@
-"""Write `gpuinit/data/golden.json` from NumPy fills. Only a new version of the contract on values changes it."""
+"""Write `gpuinit/_contract/data/golden.json` from NumPy fills. Only a new version of the contract on values changes it."""
 
 from __future__ import annotations
 

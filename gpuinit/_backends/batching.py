@@ -5,14 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from gpuinit._backends.operations import Constant, Fill
+from gpuinit._backends.operations import BatchItem, Constant, Fill
 from gpuinit._backends.targets import Write
 from gpuinit._contract.distributions import Point
-
-if TYPE_CHECKING:
-    from gpuinit._backends.cuda.batch import Item
 
 
 def perform_all(writes: Sequence[Write]) -> Iterator[int]:
@@ -31,7 +28,7 @@ def perform_all(writes: Sequence[Write]) -> Iterator[int]:
             yield number
 
 
-def _item(write: Write) -> Item | None:
+def _item(write: Write) -> BatchItem | None:
     """Return the array, distribution and stream of a fill that can share a launch."""
     array = write.to.view.array
     if write.to.view.backend != "cuda" or write.to.shard is not None or not array.size:
@@ -50,10 +47,10 @@ def _place(write: Write) -> Any:
     return None if view.scope is contextlib.nullcontext else view.array.device.id
 
 
-def _fill_all(writes: Sequence[Write], items: Sequence[Item]) -> None:
+def _fill_all(writes: Sequence[Write], items: Sequence[BatchItem]) -> None:
     from gpuinit._backends.cuda.batch import fill_all
 
     with writes[0].to.view.scope():
         fill_all(items)
     for write in writes:
-        write.to.view.written()
+        write.to.view.notify_owner()

@@ -57,6 +57,10 @@ class Truncate(NamedTuple):
 Operation = Fill | Constant | Eye | Dirac | Sparse | Orthogonal | Truncate
 
 
+# An array of a GPU, what it is filled from, and the stream; a `Point` has none.
+BatchItem = tuple[Any, Distribution, Stream | None]
+
+
 class Backend(Protocol):
     """A module with a function per operation.
 

@@ -59,7 +59,7 @@ class Write(NamedTuple):
         if view.array.size:
             with view.scope():
                 perform(_backend(view.backend), view.array, self.operation, self.to.shard)
-        view.written()  # of a DTensor without elements here too, so that autograd finds the same in every process
+        view.notify_owner()  # of a DTensor without elements here too, so that autograd finds the same in every process
 
 
 # What is done with a write.

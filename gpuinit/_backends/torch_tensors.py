@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,27 +21,36 @@ def view_of_tensor(x: Any) -> View:
     if reason := _why_not(torch, x):
         raise TypeError(f"x must be a plain, dense tensor with memory of its own, got {reason}")
 
-    def written() -> None:
+    def notify_owner() -> None:
         _raise_version(x)
 
     with torch_private.outside_modes():
         data = x.detach()
         if x.device.type == "cpu":
             if x.dtype == torch.bfloat16:
-                return View("host", data.view(torch.uint16).numpy().view(bfloat16()), written=written)
-            return View("host", data.numpy(), written=written)
+                return View("host", data.view(torch.uint16).numpy().view(bfloat16()), notify_owner=notify_owner)
+            return View("host", data.numpy(), notify_owner=notify_owner)
 
     cupy = usable_cupy()
 
     @contextlib.contextmanager
     def scope() -> Any:
         # torch's own stream of that device, so that the fill is ordered with torch's work.
-        stream = torch.cuda.current_stream(x.device)
+        stream = _Stream(torch.cuda.current_stream(x.device).cuda_stream)
         with torch.cuda.device(x.device), cupy.cuda.Device(x.device.index), cupy.cuda.Stream.from_external(stream):
             yield
 
     with scope():
-        return View("cuda", cupy.from_dlpack(data), scope, written)
+        return View("cuda", cupy.from_dlpack(data), scope, notify_owner)
+
+
+class _Stream(NamedTuple):
+    """A stream by the CUDA stream protocol, which torch's own streams follow from some version of torch on."""
+
+    address: int
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self.address
 
 
 def view_of_dtensor(x: Any) -> View:
@@ -49,11 +58,11 @@ def view_of_dtensor(x: Any) -> View:
     tensor, shard = local_part(x)
     view = view_of_tensor(tensor)
 
-    def written() -> None:
-        view.written()
+    def notify_owner() -> None:
+        view.notify_owner()
         _raise_version(x)  # the wrapper, which autograd saves, has a counter of its own
 
-    return view._replace(written=written, shard=shard)
+    return view._replace(notify_owner=notify_owner, shard=shard)
 
 
 def _raise_version(x: Any) -> None:

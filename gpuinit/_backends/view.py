@@ -10,21 +10,21 @@ from typing import Any, Literal, NamedTuple
 from gpuinit._contract.shards import Shard
 
 
-def _tell_nobody() -> None:
+def _notify_nobody() -> None:
     pass
 
 
 class View(NamedTuple):
     """Memory to fill.
 
-    `array` is NumPy's or CuPy's on that memory; the backend is called within `scope()`, and `written()` afterwards, for the
-    owner's sake; `shard` is what part of a larger array it is, if its owner knows.
+    `array` is NumPy's or CuPy's on that memory. The backend is called within `scope()`, and `notify_owner()` afterwards. `shard`
+    is what part of a larger array it is, if its owner knows.
     """
 
     backend: Literal["host", "cuda"]
     array: Any
     scope: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext
-    written: Callable[[], None] = _tell_nobody
+    notify_owner: Callable[[], None] = _notify_nobody
     shard: Shard | None = None
 
 

@@ -80,17 +80,28 @@ def finite(name: str, value: Any) -> float:
 
 def finite_in(name: str, value: Any, dtype: np.dtype[Any]) -> float:
     """`value` as a float that is finite in `dtype` too."""
-    number = finite(name, value)
+    return _fitting(name, finite(name, value), dtype)
+
+
+def _fitting(name: str, number: float, dtype: np.dtype[Any]) -> float:
     if not np.isfinite(round_once(number, dtype)):
         raise ValueError(f"{name} must be finite in {dtype}, got {name}={number}")
     return number
 
 
-def not_negative(name: str, value: Any) -> float:
-    """`value` as a finite float >= 0."""
+def not_negative(name: str, value: Any, dtype: np.dtype[Any]) -> float:
+    """`value` as a float >= 0 that is finite in `dtype` too."""
     number = finite(name, value)
     if number < 0:
         raise ValueError(f"{name} must not be negative, got {name}={number}")
+    return _fitting(name, number, dtype)
+
+
+def positive(name: str, value: Any, dtype: np.dtype[Any]) -> float:
+    """`value` as a float > 0 that is finite in `dtype` too."""
+    number = finite_in(name, value, dtype)
+    if number <= 0:
+        raise ValueError(f"{name} must be positive, got {name}={number}")
     return number
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gpuinit._contract.arguments import complex_number, finite_in, not_negative, real
+from gpuinit._contract.arguments import complex_number, finite_in, not_negative, positive, real
 from gpuinit._contract.dtypes import real_part, round_parameter, working
 from gpuinit._contract.normal_cdf import interval
 
@@ -121,13 +121,13 @@ def normal(dtype: np.dtype[Any], mean: Any, std: Any) -> Normal:
 def _normal(dtype: np.dtype[Any], mean: float, std: float) -> Normal:
     real_type = working(dtype)
     center = round_parameter(finite_in("mean", mean, real_type), real_type)
-    return Normal(center, round_parameter(finite_in("std", not_negative("std", std), real_type), real_type), center)
+    return Normal(center, round_parameter(not_negative("std", std, real_type), real_type), center)
 
 
 @functools.lru_cache
 def _complex_normal(dtype: np.dtype[Any], mean: complex, std: float) -> Normal:
     real_type = working(dtype)
-    width = finite_in("std", not_negative("std", std), real_type) / math.sqrt(2)
+    width = not_negative("std", std, real_type) / math.sqrt(2)
     real_mean, imaginary_mean = (round_parameter(finite_in("mean", c, real_type), real_type) for c in (mean.real, mean.imag))
     return Normal(real_mean, round_parameter(width, real_type), imaginary_mean)
 
@@ -142,9 +142,7 @@ def truncated(dtype: np.dtype[Any], mean: Any, std: Any, a: Any, b: Any) -> Dist
 @functools.lru_cache
 def _truncated(dtype: np.dtype[Any], mean: float, std: float, low: float, high: float) -> Distribution:
     real_type = working(dtype)
-    center, width = finite_in("mean", mean, real_type), finite_in("std", std, real_type)
-    if width <= 0:
-        raise ValueError(f"std must be positive, got std={width}")
+    center, width = finite_in("mean", mean, real_type), positive("std", std, real_type)
     if math.isnan(low) or math.isnan(high) or low > high or low == high == math.inf or low == high == -math.inf:
         raise ValueError(f"a must not exceed b, and not both be the same infinity, got a={low}, b={high}")
     if low == high:

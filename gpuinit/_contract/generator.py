@@ -162,7 +162,9 @@ class Generator:
         OverflowError
             If the stream has not so many blocks left.
         """
-        integer("blocks", blocks)
+        return self._reserve(integer("blocks", blocks))
+
+    def _reserve(self, blocks: int) -> Stream:
         with _lock:
             start = self._position
             if start + blocks < END_OF_STREAM:

@@ -255,7 +255,7 @@ def fill_from(to: Target, distribution: distributions.Distribution, generator: R
 
 def take_blocks(to: Target, generator: RandomSource) -> Stream:
     """Reserve the blocks that a fill of the target reads."""
-    return as_generator(generator).reserve(-(-to.size * word_bytes(to.dtype) // BLOCK_BYTES))
+    return as_generator(generator)._reserve(-(-to.size * word_bytes(to.dtype) // BLOCK_BYTES))
 
 
 def _parse_value(val: Any, dtype: np.dtype[Any]) -> Any:

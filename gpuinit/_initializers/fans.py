@@ -120,10 +120,13 @@ def calculate_gain(nonlinearity: str | NonLinearity, param: float | None = None)
     1.4142135623730951
     """
     kind = choose("nonlinearity", NonLinearity, nonlinearity)
-    if kind is not NonLinearity.LEAKY_RELU:
-        return _GAINS.get(kind, 1.0)
-    slope = _DEFAULT_SLOPE if param is None else param
-    if isinstance(slope, bool) or not isinstance(slope, Real):
+    if kind is not NonLinearity.LEAKY_RELU or param is None:
+        return gain_of(kind, _DEFAULT_SLOPE)
+    if isinstance(param, bool) or not isinstance(param, Real):
         raise ValueError(f"param, the slope of leaky_relu, must be a finite number, got param={short_repr(param)}")
-    number = finite("param", slope)
-    return math.sqrt(2 / (1 + number * number))
+    return gain_of(kind, finite("param", param))
+
+
+def gain_of(kind: NonLinearity, slope: float) -> float:
+    """Return the gain of a nonlinearity; `slope` is that of a leaky_relu."""
+    return math.sqrt(2 / (1 + slope * slope)) if kind is NonLinearity.LEAKY_RELU else _GAINS.get(kind, 1.0)

@@ -12,11 +12,11 @@ from typing import Any
 
 from gpuinit._backends.targets import Target, target
 from gpuinit._contract import distributions
-from gpuinit._contract.arguments import finite, finite_in, not_negative
+from gpuinit._contract.arguments import finite, finite_in, not_negative, positive
 from gpuinit._contract.dtypes import real_part, working
 from gpuinit._contract.shards import Shard
 from gpuinit._initializers.basic import Array, RandomSource, fill_from
-from gpuinit._initializers.fans import Family, Mode, NonLinearity, calculate_gain, choose, fan, fan_in_and_fan_out
+from gpuinit._initializers.fans import Family, Mode, NonLinearity, choose, fan, fan_in_and_fan_out, gain_of
 
 # Standard deviation of N(0, 1) cut at +-2: sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)).
 STD_OF_TRUNCATED = 0.87962566103423978
@@ -265,22 +265,19 @@ def _distribution_of(to: Target, kind: Family, std: float) -> distributions.Dist
 
 
 def _std(to: Target, scale: Any, mode: Any) -> float:
-    factor = finite_in("scale", scale, working(to.dtype))
-    if factor <= 0:
-        raise ValueError(f"scale must be positive, got scale={factor}")
+    factor = positive("scale", scale, working(to.dtype))
     length = fan(to.shape, choose("mode", Mode, mode))
     return math.sqrt(factor / length) if length else 0.0
 
 
 def _glorot_std(to: Target, gain: Any) -> float:
-    factor = not_negative("gain", gain)
-    finite_in("gain", factor, working(to.dtype))
+    factor = not_negative("gain", gain, working(to.dtype))
     total = sum(fan_in_and_fan_out(to.shape))
     return factor * math.sqrt(2.0 / total) if total else 0.0
 
 
 def _he_std(to: Target, a: Any, mode: Any, nonlinearity: Any) -> float:
     kind = choose("nonlinearity", NonLinearity, nonlinearity)
-    gain = calculate_gain(kind, finite("a", a))
+    gain = gain_of(kind, finite("a", a))
     length = fan(to.shape, choose("mode", Mode, mode, without=(Mode.FAN_AVG,)))
     return gain / math.sqrt(length) if length else 0.0

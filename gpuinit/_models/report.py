@@ -93,14 +93,14 @@ class Report:
 
     @property
     def rows(self) -> list[Row]:
-        return self._measured[0]
+        return self._measurements[0]
 
     @property
     def digest(self) -> str:
-        return self._measured[1]
+        return self._measurements[1]
 
     @functools.cached_property
-    def _measured(self) -> tuple[list[Row], str]:
+    def _measurements(self) -> tuple[list[Row], str]:
         """The rows and the digest, by one pass over the values."""
         total = hashlib.sha256()
         rows = {}

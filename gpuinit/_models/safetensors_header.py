@@ -79,9 +79,15 @@ def read_header(file: BinaryIO) -> Header:
         raise ValueError(f"must have a header of JSON, in which no name is twice, got another: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"must have a JSON object as header, got {short_repr(content)}")
+    _check_metadata(content.get("__metadata__", {}))
     tensors = [_tensor(name, entry, end) for name, entry in content.items() if name != "__metadata__"]
     _check_places(tensors, end, size)
     return Header(tensors, end, size)
+
+
+def _check_metadata(metadata: Any) -> None:
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise ValueError(f"__metadata__ must be a map of strings to strings, got {short_repr(metadata)}")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

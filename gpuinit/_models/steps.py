@@ -101,7 +101,7 @@ def _plan_conversion(entry: Entry, call: Call, generator: Generator, drawn_in: n
             call(values, generator=generator, shard=view.shard)
             with np.errstate(all="ignore"):  # of values too large or too small for the array
                 view.array[...] = values
-        view.written()
+        view.notify_owner()
 
     return Deferred(entry, draw_and_convert)
 

@@ -84,14 +84,14 @@ def mup(base_shapes: Any, rules: Any = None, *, in_first: Sequence[str | type] =
     """
     base, read = _shapes(base_shapes), read_rules(torch_defaults() if rules is None else rules)
 
-    def scaled(param: Param) -> Any:
+    def scale(param: Param) -> Any:
         there = replace(param, shape=_base_shape(base, param), shapes=base)
         choice = first_match(read, there)
         summed_over = 0 if any(matches(pattern, param) for pattern in in_first) else 1
         factor = _factor(param.shape, there.shape, summed_over)
         return None if choice is None else _scale_initializer(choice, factor, there)
 
-    return [("*", by_param(scaled))]
+    return [("*", by_param(scale))]
 
 
 def _shapes(base: Any) -> Shapes:

@@ -195,6 +195,7 @@ def test_a_refused_fill_leaves_the_version():
 # CUDA
 
 
+@pytest.mark.gpu
 def test_a_fill_is_ordered_with_torchs_stream():
     if not torch.cuda.is_available():
         pytest.skip("torch finds no CUDA device")

@@ -107,7 +107,7 @@ def test_kolmogorov_smirnov(xp, name, arguments, cdf, greatest, dtype):
         ("trunc_normal_", (0, 1, -1, 3), stats.truncnorm(-1, 3)),
         ("trunc_normal_", (1, 2, 1, INF), stats.truncnorm(0, INF, 1, 2)),
     ],
-    ids=str,
+    ids=lambda value: value.dist.name if hasattr(value, "dist") else str(value),  # no addresses: pytest-xdist compares the ids
 )
 def test_moments(xp, name, arguments, distribution, dtype):
     """Mean, variance, skewness and kurtosis about the true mean, in units of the true std."""

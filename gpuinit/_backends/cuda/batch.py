@@ -11,6 +11,7 @@ import numpy as np
 
 from gpuinit._backends.cuda.fill import BLOCKS, STORE, constant, fill, struct_values
 from gpuinit._backends.cuda.kernels import batch_kernel, record
+from gpuinit._backends.operations import BatchItem
 from gpuinit._contract.distributions import Distribution, Point
 from gpuinit._contract.dtypes import real_part, working
 from gpuinit._contract.generator import BLOCK_BYTES, Stream
@@ -19,8 +20,6 @@ from gpuinit._contract.generator import BLOCK_BYTES, Stream
 # a much larger array is hidden by the fill before it.
 LARGEST = 2**20
 WARP = 32  # threads that work on one array: `kernels/batch.cuh`
-
-Item = tuple[Any, Distribution, Stream | None]
 
 
 class _Kind(NamedTuple):
@@ -36,7 +35,7 @@ class _Kind(NamedTuple):
         return WARP * (BLOCKS * BLOCK_BYTES // self.real.itemsize if self.real else STORE)
 
 
-def fill_all(items: Sequence[Item]) -> None:
+def fill_all(items: Sequence[BatchItem]) -> None:
     """Do `fill(array, distribution, stream)` for each item, or, for a `Point` without a stream, `constant(array, value)`.
 
     The arrays are not empty and share no memory; they may lie on several devices. Contiguous, aligned arrays of at most
@@ -67,7 +66,7 @@ def _fill_alone(x: Any, distribution: Distribution, stream: Stream | None) -> No
         fill(x, distribution, stream)
 
 
-def _fill_batch(batch: Sequence[Item]) -> None:
+def _fill_batch(batch: Sequence[BatchItem]) -> None:
     """Fill small arrays of the current device."""
     groups = defaultdict(list)
     for x, distribution, stream in batch:

@@ -21,9 +21,9 @@ def eye(x: np.ndarray, shard: Shard | None = None) -> None:
         for first in taken:
             part = x[first : first + rows]
             repeat(part, zero)
-            diagonal = part.diagonal(row + first - column)
-            diagonal.flags.writeable = True  # NumPy gives a view of `part`, but one to read
-            diagonal[...] = 1
+            offset = row + first - column
+            ones = np.arange(max(0, -offset), min(len(part), x.shape[1] - offset))
+            part[ones, ones + offset] = 1
 
     for_each(write_rows, range(0, len(x), rows), most=-(-len(x) // rows))
 

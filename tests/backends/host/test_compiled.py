@@ -69,7 +69,7 @@ def drawn(by, distribution, dtype, starts, length):
     ids=lambda value: str(value)[:24],
 )
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize(("make", "parameters"), DISTRIBUTIONS, ids=str)
+@pytest.mark.parametrize(("make", "parameters"), DISTRIBUTIONS, ids=lambda value: getattr(value, "__name__", str(value)))
 def test_runs(make, parameters, dtype, starts, length):
     distribution = make(dtype, *parameters)
     one_by_one = [drawn(ufuncs, distribution, dtype, [start], length) for start in starts]
@@ -99,7 +99,7 @@ def test_a_constant(dtype, start):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize(("make", "parameters"), DISTRIBUTIONS, ids=str)
+@pytest.mark.parametrize(("make", "parameters"), DISTRIBUTIONS, ids=lambda value: getattr(value, "__name__", str(value)))
 def test_many_words(make, parameters, dtype):
     distribution = make(dtype, *parameters)
     for start in range(0, 2**26, 2**20):
