@@ -17,11 +17,20 @@ settings.register_profile(
 settings.load_profile("gpuinit")
 
 
+# Fixtures that have the name of a marker. Where all tests of a file need a library, the file has its marker instead.
+LIBRARIES = {"jax", "torch"}
+
+
 def pytest_collection_modifyitems(items):
-    """Give the marker `gpu` to each test that asks for CuPy or for a CUDA device by a fixture or a parameter."""
+    """Give the marker `gpu` to each test that asks for CuPy or for a CUDA device by a fixture or a parameter.
+
+    A test that asks for another library by a fixture gets the library's marker.
+    """
     for item in items:
         if {"cupy", "cudasim"} & set(getattr(item, "fixturenames", ())) or _asks_for_a_gpu(item):
             item.add_marker("gpu")
+        for name in LIBRARIES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(name)
 
 
 def _asks_for_a_gpu(item):
@@ -46,6 +55,16 @@ def cupy():
 def cudasim(cupy):
     """The trace of an emulated device; only there are launches and copies seen."""
     return pytest.importorskip("cudasim")
+
+
+@pytest.fixture
+def jax():
+    return pytest.importorskip("jax")
+
+
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch")
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ da = pytest.importorskip("dask.array", reason="Dask is not installed")
 dask = pytest.importorskip("dask")
 gd = pytest.importorskip("gpuinit.dask")
 
+pytestmark = pytest.mark.dask
+
 SECONDS = 120  # for whatever waits for other processes
 CHUNKS = (1, 2, 3, -1, "auto")
 ELEMENTWISE = [row for row in CUTS if row[0] != "orthogonal_"]

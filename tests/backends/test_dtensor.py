@@ -27,6 +27,8 @@ if not (distributed.is_available() and distributed.is_gloo_available()):
     pytest.skip("torch is built without gloo", allow_module_level=True)
 tensors = pytest.importorskip("torch.distributed.tensor")
 
+pytestmark = pytest.mark.torch
+
 LIMIT = 150  # seconds for a group; it takes about ten
 # Number of processes -> the shapes of meshes of all of them.
 MESHES = {2: [(2,), (1, 2)], 4: [(4,), (2, 2)]}

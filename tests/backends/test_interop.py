@@ -333,9 +333,8 @@ def test_a_memory_mapped_file(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
-def test_tensors_by_dlpack(dtype):
+def test_tensors_by_dlpack(torch, dtype):
     """A torch tensor in a wrapper; NumPy imports no bfloat16 from DLPack."""
-    torch = pytest.importorskip("torch")
     tensor = torch.full((4, 6), 77, dtype=getattr(torch, dtype))
     if dtype == "float32":
         gi.normal_(DLPack(tensor), generator=1)
@@ -346,14 +345,13 @@ def test_tensors_by_dlpack(dtype):
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32", "int32"])
 @pytest.mark.parametrize("name", NAMES)
-def test_jax_arrays_are_refused(name, dtype):
-    jnp = pytest.importorskip("jax.numpy")
+def test_jax_arrays_are_refused(jax, name, dtype):
+    jnp = jax.numpy
     x = jnp.full((4, 6), 77, dtype)
     refused(name, x, TypeError, "jax")
 
 
-def test_traced_jax_arrays_are_refused():
-    jax = pytest.importorskip("jax")
+def test_traced_jax_arrays_are_refused(jax):
     with pytest.raises(TypeError, match="jax"):
         jax.jit(gi.ones_)(jax.numpy.zeros((4, 6)))
 
@@ -367,7 +365,7 @@ def test_jax_arrays_on_a_cuda_device(cupy, monkeypatch):
     refused("normal_", jax.Array(memory), TypeError, "jax", memory=memory)
 
 
-def test_what_the_error_of_a_jax_array_advises():
-    jnp = pytest.importorskip("jax.numpy")
+def test_what_the_error_of_a_jax_array_advises(jax):
+    jnp = jax.numpy
     filled = gi.normal_(np.empty((4, 6), np.float32), generator=1)
     assert np.asarray(jnp.asarray(filled)).tobytes() == filled.tobytes()

@@ -10,6 +10,8 @@ from tests.support.tensors import bits, init, network
 
 torch = pytest.importorskip("torch")
 
+pytestmark = pytest.mark.torch
+
 
 def test_apply():
     model = network()

@@ -14,6 +14,8 @@ from tests.support.tensors import bits
 
 torch = pytest.importorskip("torch")
 
+pytestmark = pytest.mark.torch
+
 # Refused tensors: how a dense one is turned into them, and the words that the error must have.
 
 

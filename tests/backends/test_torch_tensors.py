@@ -18,6 +18,8 @@ from tests.support.tensors import MODES, TENSOR_LAYOUTS, TensorWindow, bits, nam
 
 torch = pytest.importorskip("torch")
 
+pytestmark = pytest.mark.torch
+
 REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 COMPLEX = (torch.complex64, torch.complex128)
 SHAPES = [(), (0, 4), (1,), (33,), (3, 5), (2, 3, 4), (4, 3, 3, 2), (1, 1), (33, 17), (4, 4), (4, 3, 3), (6, 4, 2, 3)]

@@ -62,6 +62,7 @@ def test_the_roof():
     assert roofs.roof(gpu, {"imad": 64, "wide": 64}, 1, wide=2) == (1, 3, "imad")
 
 
+@pytest.mark.gpu
 @pytest.mark.slow
 def test_float32_on_sm_90_is_within_its_budgets():
     cupy_or_skip()

@@ -27,9 +27,8 @@ def test_a_difference_is_named(monkeypatch, capsys, what):
     assert "differences" in capsys.readouterr().out
 
 
-def test_flushed_subnormals_are_seen():
+def test_flushed_subnormals_are_seen(torch):
     """In a process of its own, since the CPU's state outlasts a test."""
-    pytest.importorskip("torch")
     code = "import torch; torch.set_flush_denormal(True); from gpuinit._cli.selfcheck import run; raise SystemExit(run())"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 1

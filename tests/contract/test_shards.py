@@ -27,8 +27,7 @@ def test_shards_are_values():
         shard.index = (ALL, ALL)
 
 
-def test_indices_that_jax_gives():
-    jax = pytest.importorskip("jax")
+def test_indices_that_jax_gives(jax):
     mesh = jax.make_mesh((1,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(None, "x"))
     for index in sharding.devices_indices_map((4, 6)).values():

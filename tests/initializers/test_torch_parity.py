@@ -17,6 +17,8 @@ from tests.support.arrays import to_host
 
 torch = pytest.importorskip("torch")
 
+pytestmark = pytest.mark.torch
+
 NAN, INF = float("nan"), float("inf")
 GAINS = [member.value for member in gi.NonLinearity]
 FUNCTIONS = sorted(

@@ -277,8 +277,8 @@ def test_a_rule_made_by_param_may_pass_on():
     assert [name for name, array in arrays.items() if array.all()] == ["embedding.weight", "layers.0.weight"]
 
 
-def test_a_torch_module():
-    nn = pytest.importorskip("torch.nn")
+def test_a_torch_module(torch):
+    nn = torch.nn
     layers = nn.ModuleDict({"embed": nn.Embedding(20, 8), "body": nn.Sequential(nn.Linear(8, 8), nn.Conv1d(8, 4, 3))})
     layers["head"] = nn.Linear(8, 20, bias=False)
     layers["head"].weight = layers["embed"].weight
@@ -301,8 +301,7 @@ def test_a_torch_module():
     assert layers["head"].weight.detach().numpy().tobytes() == expected.tobytes()
 
 
-def test_a_module_below_a_mapping_and_a_dtype_of_torch():
-    torch = pytest.importorskip("torch")
+def test_a_module_below_a_mapping_and_a_dtype_of_torch(torch):
     model = {"encoder": torch.nn.Linear(3, 5, dtype=torch.float64)}
     before = model["encoder"].weight._version
     gi.initialize(model, [("encoder.weight", "normal_"), ("encoder.bias", "zeros_")], seed=4, dtype=torch.float32)

@@ -13,6 +13,8 @@ import gpuinit as gi
 
 pytest.importorskip("mypy")
 
+pytestmark = pytest.mark.mypy
+
 ARGUMENTS = {"constant_": ", 2", "sparse_": ", 0.5"}
 CALLS = [f"gi.{name}({{x}}{ARGUMENTS.get(name, '')})" for name in gi.__all__ if name.endswith("_")]
 
@@ -119,7 +121,6 @@ def test_a_wrong_type_would_be_seen(tmp_path, cache):
 
 
 @pytest.mark.slow
-def test_types_of_torch_itself(tmp_path, cache):
-    pytest.importorskip("torch")
+def test_types_of_torch_itself(torch, tmp_path, cache):
     modules = {f"returned{number}": returned(*ARRAYS[name]) for number, name in enumerate(("tensor", "parameter"))}
     assert strict(tmp_path, cache, modules, stubs={}).startswith("Success: no issues found")

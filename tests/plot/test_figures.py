@@ -21,6 +21,8 @@ from gpuinit._rules.calls import parse_initializer
 
 pytest.importorskip("matplotlib")
 
+pytestmark = pytest.mark.matplotlib
+
 PNG = b"\x89PNG\r\n\x1a\n"
 LONG = "transformer.blocks.{}.attention.projections.output.weight"
 TITLES = ["Activations, forward", "Gradients, backward"]
@@ -95,8 +97,7 @@ def test_given_axes():
     assert_readable(figure)
 
 
-def test_signal_of_modules():
-    torch = pytest.importorskip("torch")
+def test_signal_of_modules(torch):
     models = {name: torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(60))) for name in ("one", "two")}
     figure = plot.signal(models, inputs=(4,))
     assert_readable(figure)
@@ -171,8 +172,7 @@ def test_histograms_are_of_a_sample(xp):
     assert np.mean(sample == 7) == pytest.approx(2**-9, rel=0.01)
 
 
-def test_histogram_of_a_tensor():
-    torch = pytest.importorskip("torch")
+def test_histogram_of_a_tensor(torch):
     layer = torch.nn.Linear(20, 30)
     report = gi.initialize(layer, [("*", "normal_(std=0.5)")], seed=1)
     figure = report.plot()

@@ -84,8 +84,7 @@ def test_derivative_of_an_activation(name):
     np.testing.assert_allclose((nearby - values) / 1e-6, slopes, atol=1e-5)
 
 
-def test_activations_are_torchs():
-    torch = pytest.importorskip("torch")
+def test_activations_are_torchs(torch):
     x = np.linspace(-800, 800, 1001)
     for name in ACTIVATIONS:
         expected = x if name == "linear" else getattr(torch.nn.functional, name)(torch.from_numpy(x)).numpy()
@@ -103,8 +102,7 @@ def stacked(torch, shapes, nonlinearity, seed):
 
 
 @pytest.mark.parametrize("name", ["ReLU", "Tanh", "SELU"])
-def test_a_module_and_the_same_stack(name):
-    torch = pytest.importorskip("torch")
+def test_a_module_and_the_same_stack(torch, name):
     shapes = [(30, 20), (30, 30), (10, 30)]
     ours = signal_variances(shapes, "kaiming_normal_", name.lower(), seed=3, batch=50)
     model = stacked(torch, shapes, getattr(torch.nn, name)(), seed=3)
@@ -114,8 +112,7 @@ def test_a_module_and_the_same_stack(name):
     np.testing.assert_allclose(theirs.gradients, ours.gradients, rtol=1e-12)
 
 
-def test_a_module_stays_as_it_is():
-    torch = pytest.importorskip("torch")
+def test_a_module_stays_as_it_is(torch):
     model = torch.nn.Sequential(
         torch.nn.Conv2d(3, 4, 3),
         torch.nn.BatchNorm2d(4),
@@ -132,9 +129,8 @@ def test_a_module_stays_as_it_is():
     assert not any(module._forward_pre_hooks for module in model.modules())
 
 
-def test_a_module_of_token_numbers():
+def test_a_module_of_token_numbers(torch):
     """The embedding gets no floating-point tensor; a layer off the path has no gradient; inputs keep their own."""
-    torch = pytest.importorskip("torch")
 
     class Model(torch.nn.Module):
         def __init__(self):
@@ -181,13 +177,11 @@ def test_bad_argument(arguments, keywords, error, message):
         ((), {"inputs": (0,)}, r"got inputs=\(0,\)"),
     ],
 )
-def test_bad_argument_beside_a_module(arguments, keywords, message):
-    torch = pytest.importorskip("torch")
+def test_bad_argument_beside_a_module(torch, arguments, keywords, message):
     with pytest.raises(TypeError, match=message):
         signal_variances(torch.nn.Linear(3, 3), *arguments, **keywords)
 
 
-def test_a_module_that_returns_no_tensor():
-    torch = pytest.importorskip("torch")
+def test_a_module_that_returns_no_tensor(torch):
     with pytest.raises(TypeError, match="model must return one tensor"):
         signal_variances(torch.nn.LSTM(3, 3), inputs=(5, 3))

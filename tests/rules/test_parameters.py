@@ -43,8 +43,8 @@ def test_strided_arrays_may_interleave(xp):
     assert to_host(buffer).any(axis=0).tolist() == [False, False, True, False, False, False]
 
 
-def test_a_tied_weight_counts_for_the_bias_beside_its_second_name():
-    nn = pytest.importorskip("torch.nn")
+def test_a_tied_weight_counts_for_the_bias_beside_its_second_name(torch):
+    nn = torch.nn
     model = nn.ModuleDict({"embed": nn.Embedding(20, 16), "head": nn.Linear(16, 20), "again": nn.Identity()})
     model["head"].weight = model["embed"].weight
     model["again"] = model["head"]

@@ -17,11 +17,12 @@ from gpuinit._contract.distributions import Normal, Uniform
 from gpuinit._rules.calls import Call
 from gpuinit._rules.matching import choose_initializers
 from gpuinit._rules.parameters import find_parameters
+from tests.support.torch_models import GPT2, Asked, ResNet
 
 torch = pytest.importorskip("torch")
-from torch import nn  # noqa: E402
+nn = torch.nn
 
-from tests.support.torch_models import GPT2, Asked, ResNet  # noqa: E402
+pytestmark = pytest.mark.torch
 
 
 def planned_writes(model, of_rules):

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import math
 
-import torch
-from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
+import pytest
+
+torch = pytest.importorskip("torch")
+python_dispatch = pytest.importorskip("torch.utils._python_dispatch")
+nn = torch.nn
 
 
 class Conv1D(nn.Module):
@@ -76,7 +78,7 @@ class ResNet(nn.Module):
                 nn.init.zeros_(module.bn3.weight)
 
 
-class Asked(TorchDispatchMode):
+class Asked(python_dispatch.TorchDispatchMode):
     """Within it, the last fill of each tensor is taken down: ("uniform", a, b), ("normal", mean, std) or ("constant", value)."""
 
     def __init__(self):

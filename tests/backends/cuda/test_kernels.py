@@ -76,6 +76,7 @@ def compiled(source, options, architecture):
     return (ptx.decode() if isinstance(ptx, bytes) else ptx), log
 
 
+@pytest.mark.gpu
 def test_every_kernel_was_found(programs):
     names = {KERNEL.search(source)[1] for source, _ in programs}
     fills = {"uniform", "normal", "truncated", "sparse", "constant", "eye", "dirac", "trunc"}
@@ -94,6 +95,7 @@ FORBIDDEN = {
 }
 
 
+@pytest.mark.gpu
 @pytest.mark.slow
 def test_every_architecture_compiles_exactly(programs):
     """No approximate instruction, none that flushes subnormals, no fused or fusible multiply-add, no spill."""
@@ -108,6 +110,7 @@ def test_every_architecture_compiles_exactly(programs):
             assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in log, (name, architecture, log)
 
 
+@pytest.mark.gpu
 def test_the_emulated_device_found_nothing_inexact(programs, tmp_path):
     """A fresh process fills with every kernel; its log has no approximate or fused instruction of ours."""
     pytest.importorskip("cudasim")

@@ -13,6 +13,8 @@ from tests.support.tensors import MODES, bits, network, numpy_dtype
 
 torch = pytest.importorskip("torch")
 
+pytestmark = pytest.mark.torch
+
 SIZE = 100_003  # elements: more than a block of threads, and some left over at the end
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # Arrays with some elements left over at the end of what a thread or a block writes.
