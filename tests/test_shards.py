@@ -243,7 +243,7 @@ def test_the_end_of_the_stream(xp):
     part = gi.uniform_(xp.empty((1, 3), np.float32), generator=end, shard=gi.Shard((1, 8), (ALL, slice(2, 5))))
     np.testing.assert_array_equal(to_host(part), whole[:, 2:5])
     end.state = state
-    with pytest.raises(OverflowError):
+    with pytest.raises(OverflowError, match=rf"position {2**64 - 2} \+ 2 blocks passes the end"):
         gi.uniform_(xp.empty((1, 3), np.float32), generator=end, shard=gi.Shard((1, 9), (ALL, slice(2, 5))))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -17,14 +18,23 @@ def test_this_machine_passes(capsys):
     assert "all values are as they should be" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("what", ["digest", "q", "key"])
-def test_a_difference_is_named(monkeypatch, capsys, what):
+@pytest.mark.parametrize(
+    ("part", "what", "value", "named"),
+    [
+        ("fills", "digest", "0" * 64, "uniform_"),
+        ("orthogonal", "q", [[0.5] * 4] * 4, "orthogonal_ (within its tolerance)"),
+        ("children", "key", ["1", "2"], "Generator.spawn"),
+    ],
+)
+def test_a_difference_is_named(monkeypatch, capsys, part, what, value, named):
     content = golden.load()
-    part = {"digest": "fills", "q": "orthogonal", "key": "children"}[what]
-    content[part][0][what] = {"digest": "0" * 64, "q": [[0.5] * 4] * 4, "key": ["1", "2"]}[what]
+    content[part][0][what] = value
     monkeypatch.setattr(golden, "load", lambda: content)
     assert selfcheck.run() == 1
-    assert "differences" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert re.search(r"^\d+ differences$", output, re.MULTILINE)
+    (row,) = re.findall(r"^numpy +(.+?) +\d+ +[1-9]\d*$", output, re.MULTILINE)
+    assert row == named
 
 
 def test_flushed_subnormals_are_seen(torch):

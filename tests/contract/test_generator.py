@@ -1,11 +1,10 @@
-"""Generator: NumPy's key and stream, positions, children, states, threads."""
+"""Generator: NumPy's key and stream, positions, children, states."""
 
 from __future__ import annotations
 
 import copy
 import json
 import pickle
-import threading
 
 import numpy as np
 import pytest
@@ -107,22 +106,6 @@ def test_named_children_are_pure_and_distinct():
     assert parent.spawn("e\u0301").state == parent.spawn("\u00e9").state  # NFC
     assert keys.isdisjoint(child.reserve(0).key for child in parent.spawn(1000))
     assert parent.spawn("a").spawn("b").state != parent.spawn("b").spawn("a").state
-
-
-def test_threads_never_share_a_block():
-    generator = gi.Generator(0)
-    taken: list[int] = []
-
-    def take():
-        starts = [generator.reserve(3).block for _ in range(2000)]
-        taken.extend(starts)
-
-    threads = [threading.Thread(target=take) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(taken) == list(range(0, 3 * 16000, 3))
 
 
 def test_the_last_block_of_the_stream():

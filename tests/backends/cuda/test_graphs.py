@@ -175,7 +175,7 @@ def test_orthogonal_cannot_be_captured_and_leaves_the_device_usable(cupy):
     stream = cupy.cuda.Stream(non_blocking=True)
     with stream:
         stream.begin_capture()
-        with pytest.raises(RuntimeError):
+        with pytest.raises(RuntimeError, match="during stream capture"):
             gi.orthogonal_(x, generator=1)
         with contextlib.suppress(cupy.cuda.runtime.CUDARuntimeError):  # a capture that something was refused in is invalid
             stream.end_capture()

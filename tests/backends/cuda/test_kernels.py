@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from gpuinit._backends import host, kernel_sources
+from gpuinit._backends import kernel_sources
 from tests.support.arrays import cupy_or_skip
 
 KERNEL = re.compile(r"void (gpuinit_\w+)\(")
@@ -124,14 +124,9 @@ def test_the_emulated_device_found_nothing_inexact(programs, tmp_path):
 
 
 def test_a_header_brings_what_it_includes_once():
-    for header in kernel_sources.folder().glob("*.cuh"):
+    headers = list(kernel_sources.folder().glob("*.cuh"))
+    assert len(headers) > 10
+    for header in headers:
         text = kernel_sources.source("ieee.cuh", header.name)
         assert "#include" not in text
         assert text.count("using u32 = unsigned int;") == 1
-
-
-def test_backends_offer_the_same_primitives():
-    pytest.importorskip("cupy")
-    from gpuinit._backends import cuda
-
-    assert cuda.__all__ == host.__all__
