@@ -143,5 +143,7 @@ def test_a_thousand_arrays_are_a_handful_of_launches(cupy, cudasim, fill_all, pi
     batch.check()
 
 
-def test_nothing_to_fill(fill_all):
-    fill_all([])
+def test_nothing_to_fill(cudasim, fill_all):
+    with cudasim.trace() as events:
+        fill_all([])
+    assert not events
