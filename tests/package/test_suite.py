@@ -34,7 +34,7 @@ def test_support_holds_no_tests():
 
 
 def test_folders_mirror_the_package():
-    """`tests/rules` is for `gpuinit/_rules` and so on; the others are for the benchmarks, the package as such, and shared code."""
+    """`tests/rules` is for `gpuinit/_rules` and so on; others are for the benchmarks, the package as such, and shared code."""
     folders = {path.name for path in TESTS.iterdir() if (path / "__init__.py").exists()}
     rooms = {path.name for path in Path(gi.__file__).parent.iterdir() if (path / "__init__.py").exists()}
     assert {f"_{name}" for name in folders - {"bench", "package", "support"}} == rooms
