@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -44,13 +43,13 @@ def _item(write: Write) -> BatchItem | None:
 def _place(write: Write) -> Any:
     """Return what writes must have in common: with a scope of their own, as torch's have, the device that it is for."""
     view = write.to.view
-    return None if view.scope is contextlib.nullcontext else view.array.device.id
+    return None if view.scope is None else view.array.device.id
 
 
 def _fill_all(writes: Sequence[Write], items: Sequence[BatchItem]) -> None:
     from gpuinit._backends.cuda.batch import fill_all
 
-    with writes[0].to.view.scope():
+    with writes[0].to.view.context():
         fill_all(items)
     for write in writes:
         write.to.view.notify_owner()

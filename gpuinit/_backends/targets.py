@@ -56,8 +56,10 @@ class Write(NamedTuple):
     def perform(self) -> None:
         """Write to the array, unless it has no elements, and tell its owner."""
         view = self.to.view
-        if view.array.size:
-            with view.scope():
+        if view.array.size and view.scope is None:
+            perform(_backend(view.backend), view.array, self.operation, self.to.shard)
+        elif view.array.size:
+            with view.context():
                 perform(_backend(view.backend), view.array, self.operation, self.to.shard)
         view.notify_owner()  # of a DTensor without elements here too, so that autograd finds the same in every process
 
@@ -134,6 +136,8 @@ def target(x: Any, dtypes: frozenset[str] = INEXACT, shard: Shard | None = None)
 
 def _check_shard(view: View, shard: Shard | None) -> Shard | None:
     """Return what part of a larger array the view is, by its owner or the caller; None if it is the whole."""
+    if shard is view.shard is None:
+        return None
     shape = tuple(view.array.shape)
     if shard is None:
         shard = view.shard

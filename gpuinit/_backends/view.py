@@ -17,15 +17,19 @@ def _notify_nobody() -> None:
 class View(NamedTuple):
     """Memory to fill.
 
-    `array` is NumPy's or CuPy's on that memory. The backend is called within `scope()`, and `notify_owner()` afterwards. `shard`
-    is what part of a larger array it is, if its owner knows.
+    `array` is NumPy's or CuPy's on that memory. The backend is called within `scope()`, if there is one, and `notify_owner()`
+    afterwards. `shard` is what part of a larger array it is, if its owner knows.
     """
 
     backend: Literal["host", "cuda"]
     array: Any
-    scope: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext
+    scope: Callable[[], AbstractContextManager[Any]] | None = None
     notify_owner: Callable[[], None] = _notify_nobody
     shard: Shard | None = None
+
+    def context(self) -> AbstractContextManager[Any]:
+        """Return the scope, or one that does nothing."""
+        return self.scope() if self.scope else contextlib.nullcontext()
 
 
 def type_name(x: Any) -> str:

@@ -19,6 +19,8 @@ from gpuinit._backends.view import View, read_only_error, type_name
 
 def view_of(x: Any) -> View:
     """Return the view of any array that can be filled in place; the errors are those of `targets.target`."""
+    if type(x) is np.ndarray and x.flags.writeable:  # by far the most frequent, in a third of the time
+        return View("host", x)
     for library, (class_name, view) in _LIBRARIES.items():
         kind = getattr(sys.modules.get(library), class_name, None)
         if isinstance(kind, type) and isinstance(x, kind):

@@ -83,8 +83,11 @@ def finite_in(name: str, value: Any, dtype: np.dtype[Any]) -> float:
     return _fitting(name, finite(name, value), dtype)
 
 
+_FITS_EVERY_FLOAT = 65504.0  # float16's largest number
+
+
 def _fitting(name: str, number: float, dtype: np.dtype[Any]) -> float:
-    if not np.isfinite(round_once(number, dtype)):
+    if abs(number) > _FITS_EVERY_FLOAT and not np.isfinite(round_once(number, dtype)):
         raise ValueError(f"{name} must be finite in {dtype}, got {name}={number}")
     return number
 

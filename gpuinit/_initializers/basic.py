@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, TypeVar
 
 import numpy as np
@@ -188,8 +189,8 @@ def constant_(x: Array, val: complex, *, shard: Shard | None = None) -> Array:
     array([0.1, 0.1, 0.1])
     """
     to = target(x, EVERY, shard)
-    value = _parse_value(val, to.dtype)
-    to.write(Constant(value))
+    # Not of floats, whose cache would take -0 for 0.
+    to.write(Constant(_parse_int(val, to.dtype) if type(val) is int else _parse_value(val, to.dtype)))
     return x
 
 
@@ -258,17 +259,21 @@ def take_blocks(to: Target, generator: RandomSource) -> Stream:
     return as_generator(generator)._reserve(-(-to.size * word_bytes(to.dtype) // BLOCK_BYTES))
 
 
+@functools.lru_cache
+def _parse_int(val: int, dtype: np.dtype[Any]) -> Any:
+    return _parse_value(val, dtype)
+
+
 def _parse_value(val: Any, dtype: np.dtype[Any]) -> Any:
     """Return `val` as a scalar of `dtype`, if the dtype can hold it."""
     given = number("val", val)
-    text = short_repr(unwrap(val))
     if dtype.kind != "c" and isinstance(given, complex):
         if given.imag != 0:
-            raise ValueError(f"val must be real for an array of {dtype}, got val={text}")
+            raise _value_error(f"be real for an array of {dtype}", val)
         given = given.real
     if dtype.kind in "iub":
         if not _is_exact(given, dtype):
-            raise ValueError(f"val must be a number that {dtype} holds exactly, got val={text}")
+            raise _value_error(f"be a number that {dtype} holds exactly", val)
         return dtype.type(given)
     try:
         with np.errstate(all="ignore"):
@@ -276,8 +281,12 @@ def _parse_value(val: Any, dtype: np.dtype[Any]) -> Any:
     except OverflowError:
         value = dtype.type(np.inf)
     if not np.isfinite(value) and (isinstance(given, int) or np.isfinite(given)):
-        raise ValueError(f"val must lie in the range of {dtype}, got val={text}")
+        raise _value_error(f"lie in the range of {dtype}", val)
     return value
+
+
+def _value_error(requirement: str, val: Any) -> ValueError:
+    return ValueError(f"val must {requirement}, got val={short_repr(unwrap(val))}")
 
 
 def _is_exact(number: Any, dtype: np.dtype[Any]) -> bool:

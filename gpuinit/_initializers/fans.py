@@ -60,11 +60,14 @@ def choose(name: str, kinds: type[Choice], value: Any, *, without: tuple[Choice,
     """
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, got {short_repr(value)} of type {type(value).__name__}")
-    accepted = [kind for kind in kinds if kind not in without]
-    for kind in accepted:
-        if kind == str.lower(value):
-            return kind
-    raise ValueError(f"{name} must be one of {', '.join(accepted)}, got {name}={short_repr(str.__str__(value))}")
+    try:
+        kind = kinds(str.lower(value))
+    except ValueError:
+        kind = None
+    if kind is None or kind in without:
+        accepted = ", ".join(kind for kind in kinds if kind not in without)
+        raise ValueError(f"{name} must be one of {accepted}, got {name}={short_repr(str.__str__(value))}") from None
+    return kind
 
 
 def fan_in_and_fan_out(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -6,9 +6,12 @@ Weights have torch's axes, (out, in, *kernel): fan_in = in * kernel size, fan_ou
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from typing import Any
+
+import numpy as np
 
 from gpuinit._backends.targets import Target, target
 from gpuinit._contract import distributions
@@ -244,24 +247,25 @@ def _fill_scaled(x: Array, to: Target, kind: Family, std: float, generator: Rand
         warnings.warn("Initializing zero-element arrays is a no-op", UserWarning, stacklevel=3)
         return x
     try:
-        distribution = _distribution_of(to, kind, std)
+        distribution = _distribution_of(to.dtype, kind, std)
     except ValueError as error:
         raise ValueError(f"gain or scale must suit {to.dtype} and shape {to.shape}, got std={std}: {error}") from None
     fill_from(to, distribution, generator)
     return x
 
 
-def _distribution_of(to: Target, kind: Family, std: float) -> distributions.Distribution:
-    """The distribution of a kind that has mean 0 and standard deviation `std`."""
+@functools.lru_cache
+def _distribution_of(dtype: np.dtype[Any], kind: Family, std: float) -> distributions.Distribution:
+    """Return the distribution of a kind that has mean 0 and standard deviation `std`."""
     if kind is Family.UNIFORM:
         # Of a complex array, each part has half the variance.
-        bound = math.sqrt(3.0) * (std / math.sqrt(2) if to.dtype.kind == "c" else std)
-        return distributions.uniform(to.dtype, -bound, bound)
+        bound = math.sqrt(3.0) * (std / math.sqrt(2) if dtype.kind == "c" else std)
+        return distributions.uniform(dtype, -bound, bound)
     if kind is Family.TRUNCATED_NORMAL:
         uncut = std / STD_OF_TRUNCATED
-        finite_in("2 std", 2 * uncut, real_part(to.dtype))
-        return distributions.truncated(to.dtype, 0.0, uncut, -2 * uncut, 2 * uncut)
-    return distributions.normal(to.dtype, 0.0, std)
+        finite_in("2 std", 2 * uncut, real_part(dtype))
+        return distributions.truncated(dtype, 0.0, uncut, -2 * uncut, 2 * uncut)
+    return distributions.normal(dtype, 0.0, std)
 
 
 def _std(to: Target, scale: Any, mode: Any) -> float:

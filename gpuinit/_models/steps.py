@@ -96,7 +96,7 @@ def _plan_conversion(entry: Entry, call: Call, generator: Generator, drawn_in: n
 
     def draw_and_convert() -> None:
         generator.state = start
-        with view.scope():
+        with view.context():
             values = type(view.array)(view.array.shape, drawn_in)
             call(values, generator=generator, shard=view.shard)
             with np.errstate(all="ignore"):  # of values too large or too small for the array

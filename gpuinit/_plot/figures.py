@@ -231,7 +231,7 @@ def draw_histogram(panel: Axes, name: str, array: Any, distribution: Distributio
 def _sample(array: Any) -> np.ndarray:
     """At most 2**18 of an array's finite values, as float64 on the host."""
     view = view_of(array)
-    with view.scope():
+    with view.context():
         # An odd step comes to all columns of a matrix whose rows have a power of two of them.
         piece = view.array.reshape(-1)[:: -(-view.array.size // _SAMPLE) | 1]
         on_host = piece.get() if hasattr(piece, "get") else piece

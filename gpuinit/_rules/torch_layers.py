@@ -163,5 +163,5 @@ def normal_but_padding(x: Any, generator: Generator, param: Param) -> None:
     view = view_of(x)
     row = param.owner.padding_idx - (view.shard.start[0] if view.shard else 0)
     if 0 <= row < len(view.array):
-        with view.scope():
+        with view.context():
             view.array[row] = 0

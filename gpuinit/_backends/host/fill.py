@@ -33,6 +33,7 @@ REGION_PIECE = 2**15
 REPEATED_BYTES = 2**14
 
 Piece = tuple[int, np.ndarray]
+_FROM_THE_FIRST = np.zeros(1, np.int64)  # the start of the only run
 
 
 def fill(x: np.ndarray, distribution: Distribution, stream: Stream, shard: Shard | None = None) -> None:
@@ -46,6 +47,11 @@ def fill(x: np.ndarray, distribution: Distribution, stream: Stream, shard: Shard
     in_precision = x.dtype == real
     sample = sampler_of(distribution, real)
     size = PIECE_BYTES // real.itemsize
+
+    if within is None and in_precision and x.size <= size and x.flags.carray:  # nothing to cut, convert or share
+        with workspace() as space:
+            sample(space, stream, _FROM_THE_FIRST, x.size, x.reshape(-1))
+        return
 
     def fill_pieces(taken: Iterable[Piece]) -> None:
         with workspace() as space:
@@ -103,6 +109,9 @@ def region_pieces(x: np.ndarray, most: int, within: Region) -> Iterator[Piece]:
 def constant(x: np.ndarray, value: Any) -> None:
     """Write `value` to each element."""
     value = np.asarray(value, x.dtype)
+    if x.size <= CONSTANT_PIECE:
+        repeat(x, value)
+        return
 
     def write_pieces(taken: Iterable[Piece]) -> None:
         for _, part in taken:
