@@ -1,22 +1,36 @@
-"""The `xp` fixture, which runs a test on NumPy and, where CuPy finds a device, on CuPy; and what tests share."""
+"""The `xp` fixture, which runs a test on NumPy and, where CuPy finds a device, on CuPy; and other fixtures that tests share."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-from unittest import mock
-
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
-from gpuinit._backends.host import compiled
+import gpuinit as gi
+from tests.support.arrays import cupy_or_skip
+
+# One profile for all tests, so that each run, on every machine, tries the same examples: there is no random seed to report and
+# no database of failures. No deadline, since machines differ. Tests set `max_examples` alone.
+settings.register_profile(
+    "gpuinit", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("gpuinit")
+
+
+# Fixtures that have the name of a marker. Where all tests of a file need a library, the file has its marker instead.
+LIBRARIES = {"jax", "torch"}
 
 
 def pytest_collection_modifyitems(items):
-    """Give the marker `gpu` to each test that asks for CuPy or for a CUDA device by a fixture or a parameter."""
+    """Give the marker `gpu` to each test that asks for CuPy or for a CUDA device by a fixture or a parameter.
+
+    A test that asks for another library by a fixture gets the library's marker.
+    """
     for item in items:
         if {"cupy", "cudasim"} & set(getattr(item, "fixturenames", ())) or _asks_for_a_gpu(item):
             item.add_marker("gpu")
+        for name in LIBRARIES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(name)
 
 
 def _asks_for_a_gpu(item):
@@ -24,17 +38,6 @@ def _asks_for_a_gpu(item):
     given = getattr(getattr(item, "callspec", None), "params", {})
     values = [given.get(name) for name in ("xp", "device", "produced")]
     return any((value[0] if isinstance(value, tuple) else value) in ("cupy", "cuda") for value in values)
-
-
-def cupy_or_skip():
-    """CuPy, or the test is skipped with the reason."""
-    try:
-        cupy = importlib.import_module("cupy")
-    except ImportError:
-        pytest.skip("CuPy is not installed")
-    if not cupy.is_available():
-        pytest.skip("CuPy finds no CUDA device")
-    return cupy
 
 
 @pytest.fixture(params=["numpy", "cupy"])
@@ -55,19 +58,26 @@ def cudasim(cupy):
 
 
 @pytest.fixture
+def jax():
+    return pytest.importorskip("jax")
+
+
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch")
+
+
+@pytest.fixture
+def default_state():
+    """A known state of the default generator, and its own back afterwards."""
+    kept = gi.default_generator.state
+    gi.manual_seed(7).reserve(3)
+    yield gi.default_generator.state
+    gi.default_generator.state = kept
+
+
+@pytest.fixture
 def paths(tmp_path):
     """A safetensors file to read and one to write, in a folder of its own, where nothing else must be left."""
     (tmp_path / "out").mkdir()
     return tmp_path / "model.safetensors", tmp_path / "out" / "filled.safetensors"
-
-
-def to_host(array) -> np.ndarray:
-    """The elements of a NumPy or CuPy array, in a NumPy array."""
-    return array.get() if hasattr(array, "get") else np.asarray(array)
-
-
-@contextlib.contextmanager
-def by_ufuncs():
-    """Fills of NumPy arrays within are those of an installation without compiled kernels."""
-    with mock.patch.object(compiled, "sampler_of", return_value=None):
-        yield

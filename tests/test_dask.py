@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 
 import gpuinit as gi
-from tests.conftest import to_host
-from tests.test_properties import RANDOM
-from tests.test_shards import CUTS
+from tests.support.arrays import to_host
+from tests.support.fills import RANDOM
+from tests.support.shards import CUTS
 
 da = pytest.importorskip("dask.array", reason="Dask is not installed")
 dask = pytest.importorskip("dask")
 gd = pytest.importorskip("gpuinit.dask")
+
+pytestmark = pytest.mark.dask
 
 SECONDS = 120  # for whatever waits for other processes
 CHUNKS = (1, 2, 3, -1, "auto")
@@ -143,7 +145,7 @@ def test_orthogonal_without_elements():
 # Seeds and names.
 
 
-@pytest.mark.parametrize("name", sorted(RANDOM))
+@pytest.mark.parametrize("name", RANDOM)
 def test_generators(name):
     """One is read at the call and moves on as by a fill of the whole; what is computed later, and again, stays the same."""
     parameters, shapes = next(row[1:] for row in CUTS if row[0] == name)

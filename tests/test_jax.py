@@ -11,6 +11,8 @@ import pytest
 
 pytest.importorskip("jax", reason="JAX is not installed")
 
+pytestmark = pytest.mark.jax
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CHECK = """
 import itertools, jax, numpy as np, gpuinit as gi

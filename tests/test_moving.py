@@ -53,6 +53,10 @@ class Row(NamedTuple):
     ours: str
 
     @property
+    def library(self) -> str:
+        return self.module.partition(".")[0]
+
+    @property
     def shape(self) -> tuple[int, ...]:
         return (300, 300) if OF_MATRICES.search(self.ours) else SHAPES.get(self.module, REVERSED)
 
@@ -70,6 +74,12 @@ def rows_of_the_page():
 
 
 ROWS = list(rows_of_the_page())
+
+
+def needs(module):
+    """The marker of a module's library; Chainer's numbers are above."""
+    library = module.partition(".")[0]
+    return () if library == "chainer" else (getattr(pytest.mark, library),)
 
 
 def namespace(module):
@@ -129,7 +139,7 @@ def elements(result):
     return np.asarray(result, np.float32).astype(np.float64)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.module.partition('.')[0]}-{row.theirs}")
+@pytest.mark.parametrize("row", [pytest.param(row, id=f"{row.library}-{row.theirs}", marks=needs(row.module)) for row in ROWS])
 def test_row(row):
     expected = elements(LIBRARIES[row.module](row, np.full(row.shape, np.nan, np.float32)))
     gi.manual_seed(1)
@@ -183,7 +193,7 @@ def public_names(module):
     return {name for name, value in names.items() if callable(value) and not name.startswith("_")} - {"Initializer"}
 
 
-@pytest.mark.parametrize("module", LIBRARIES)
+@pytest.mark.parametrize("module", [pytest.param(module, marks=needs(module)) for module in LIBRARIES])
 def test_no_initializer_is_left_out(module):
     """Each is named in the section of its library, by a row or in words; Chainer's rows are those that have numbers here."""
     if module == "chainer.initializers":

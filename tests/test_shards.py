@@ -2,65 +2,26 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
-import pickle
 import time
 from collections import OrderedDict
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gpuinit as gi
 from gpuinit._backends.host import region_words
-from gpuinit._backends.host.philox import philox
-from gpuinit._backends.host.workspace import Workspace
 from gpuinit._contract.dtypes import as_dtype
-from gpuinit._contract.regions import Region
-from tests.conftest import to_host
-from tests.layouts import LAYOUTS, Window
-from tests.test_memory import LIMIT, peak_memory
-from tests.test_properties import FILLS, RANDOM, TOLERANCES
+from tests.support import fills
+from tests.support.arrays import to_host
+from tests.support.layouts import LAYOUTS, Window
+from tests.support.memory import LIMIT, peak_memory
+from tests.support.shards import CUTS, WEIGHTS, called
 
 ALL = slice(None)
-VECTORS = [(), (21,)]
-WEIGHTS = [(5, 7), (3, 2, 5)]
-# Name -> the shapes of the whole that are cut in every way, and further arguments.
-CUTS = [
-    ("uniform_", {"a": -1}, VECTORS + WEIGHTS + [(2, 1, 2, 1, 1, 2)]),
-    ("normal_", {"mean": 1}, VECTORS + WEIGHTS + [(1, 2, 2, 3), (2, 1, 2, 2, 2)]),
-    ("normal_", {"mean": 1, "std": 0}, WEIGHTS),
-    ("trunc_normal_", {}, VECTORS + WEIGHTS),
-    ("xavier_uniform_", {}, WEIGHTS),
-    ("xavier_normal_", {}, WEIGHTS),
-    ("kaiming_uniform_", {}, WEIGHTS),
-    ("kaiming_normal_", {"mode": "fan_out"}, WEIGHTS),
-    ("lecun_uniform_", {}, WEIGHTS),
-    ("lecun_normal_", {}, WEIGHTS),
-    ("variance_scaling_", {"mode": "fan_avg"}, WEIGHTS),
-    ("sparse_", {"sparsity": 0}, [(5, 3)]),
-    ("sparse_", {"sparsity": 0.4}, [(5, 7), (35, 3)]),
-    ("sparse_", {"sparsity": 1}, [(5, 3)]),
-    ("orthogonal_", {"gain": 2}, [(5, 7), (7, 5), (3, 2, 5)]),
-    ("constant_", {"val": 3}, [(), (5, 7)]),
-    ("ones_", {}, [(5, 7)]),
-    ("zeros_", {}, [(5, 7)]),
-    ("eye_", {}, [(5, 7), (7, 5)]),
-    ("dirac_", {}, [(4, 3, 3), (3, 4, 2, 3)]),
-    ("dirac_", {"groups": 2}, [(4, 3, 3), (6, 2, 2, 1, 1)]),
-]
 OTHER_DTYPES = ("float16", "bfloat16", "float64", "complex64", "complex128")
-
-
-def called(name, x, arguments, **shard):
-    """Fill from a known place of the stream; the position afterwards."""
-    generator = gi.Generator(11)
-    generator.reserve(3)
-    source = {"generator": generator} if name in RANDOM else {}
-    assert getattr(gi, name)(x, **arguments, **source, **shard) is x
-    return generator.position
 
 
 def every_cut(shape):
@@ -77,14 +38,14 @@ def check(xp, name, arguments, shape, dtype, indices, layout="C"):
         window = Window(xp, layout, shard.shape, dtype)
         assert called(name, window.array, arguments, shard=shard) == position
         assert_equal(name, window.array, whole[index])
-        assert layout == "C" or window.outside_untouched()
+        assert window.outside_untouched()
 
 
 def assert_equal(name, part, expected):
     assert part.shape == expected.shape
     if name == "orthogonal_":
         wide = np.complex128 if expected.dtype.kind == "c" else np.float64
-        tolerance = 4 * TOLERANCES[expected.dtype.name]
+        tolerance = 4 * fills.TOLERANCES[expected.dtype.name]
         np.testing.assert_allclose(to_host(part).astype(wide), expected.astype(wide), rtol=0, atol=tolerance)
     else:
         assert to_host(part).tobytes() == expected.tobytes()
@@ -140,14 +101,15 @@ def test_layouts_of_many_axes(xp, layout):
     check(xp, "normal_", {}, (3, 2, 4, 5), np.float32, indices, layout)
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(st.data())
 def test_any_shard(xp, data):
-    name, arguments, dtypes, (least, most) = data.draw(st.sampled_from(FILLS), "fill")
-    shape = tuple(data.draw(st.lists(st.integers(1, 12), min_size=least, max_size=most), "shape"))
+    fill = data.draw(st.sampled_from(fills.ONE_OF_EACH), "fill")
+    least, most = fill.axes
+    shape = tuple(data.draw(st.lists(st.integers(1, 12), min_size=least, max_size=min(most, 4)), "shape"))
     bounds = [data.draw(st.tuples(st.integers(0, n), st.integers(0, n)).map(sorted), "bounds") for n in shape]
-    dtype = as_dtype(data.draw(st.sampled_from(dtypes), "dtype"))
-    check(xp, name, arguments, shape, dtype, [tuple(slice(*pair) for pair in bounds)])
+    dtype = as_dtype(data.draw(st.sampled_from(fill.dtypes), "dtype"))
+    check(xp, fill.name, fill.arguments, shape, dtype, [tuple(slice(*pair) for pair in bounds)])
 
 
 # Larger ones: runs, pieces, threads.
@@ -199,12 +161,16 @@ def test_a_shard_of_nothing(xp):
         gi.kaiming_normal_(xp.empty((0, 2, 3), np.float32), generator=1, shard=shard)
 
 
-def test_tensors_and_byte_orders():
+def test_byte_orders():
     shard = gi.Shard((6, 8), (slice(1, 4), slice(2, 7)))
     expected = gi.normal_(np.empty((6, 8), np.float32), generator=1)[shard.index]
     swapped = gi.normal_(np.empty((3, 5), ">f4"), generator=1, shard=shard)
     np.testing.assert_array_equal(swapped, expected)
-    torch = pytest.importorskip("torch")
+
+
+def test_tensors(torch):
+    shard = gi.Shard((6, 8), (slice(1, 4), slice(2, 7)))
+    expected = gi.normal_(np.empty((6, 8), np.float32), generator=1)[shard.index]
     tensor = gi.normal_(torch.empty(3, 5), generator=1, shard=shard)
     np.testing.assert_array_equal(tensor.numpy(), expected)
 
@@ -277,33 +243,8 @@ def test_the_end_of_the_stream(xp):
     part = gi.uniform_(xp.empty((1, 3), np.float32), generator=end, shard=gi.Shard((1, 8), (ALL, slice(2, 5))))
     np.testing.assert_array_equal(to_host(part), whole[:, 2:5])
     end.state = state
-    with pytest.raises(OverflowError):
+    with pytest.raises(OverflowError, match=rf"position {2**64 - 2} \+ 2 blocks passes the end"):
         gi.uniform_(xp.empty((1, 3), np.float32), generator=end, shard=gi.Shard((1, 9), (ALL, slice(2, 5))))
-
-
-def test_philox_of_any_counters():
-    counters = np.array([1, 2, 7, 2**32 - 1, 2**32, 2**63, 2**64 - 1] * 5000, np.uint64)
-    blocks = philox(Workspace(), gi.Generator(9).reserve(0).key, counters)
-    for counter, block in zip(counters[:7].tolist(), blocks):
-        bits = np.random.Philox(9)
-        bits.advance(counter - 1)
-        np.testing.assert_array_equal(block, bits.random_raw(4))
-    np.testing.assert_array_equal(blocks.reshape(5000, 7, 4), np.broadcast_to(blocks[:7], (5000, 7, 4)))
-
-
-@given(st.lists(st.integers(1, 6), min_size=1, max_size=5), st.data())
-def test_runs_are_the_elements_in_order_and_as_long_as_can_be(shape, data):
-    numbers = np.arange(np.prod(shape)).reshape(shape)
-    index = tuple(slice(a, data.draw(st.integers(a + 1, n))) for n in shape for a in [data.draw(st.integers(0, n - 1))])
-    strides = tuple(stride // numbers.itemsize for stride in numbers.strides)
-    part = numbers[index]
-    counts, steps, length = Region(part.shape, int(part.flat[0]), strides).runs
-    starts = int(part.flat[0]) + sum(
-        np.ix_(*(np.arange(c) * s for c, s in zip(counts, steps))), np.zeros((1,) * len(counts), int)
-    )
-    np.testing.assert_array_equal(np.add.outer(starts, np.arange(length)).reshape(-1), part.reshape(-1))
-    joined = np.diff(part.reshape(-1)) == 1
-    assert length == 1 + np.argmin(np.append(joined, False)) or joined.all()
 
 
 # What a shard costs.
@@ -329,97 +270,7 @@ def test_temporary_memory(name, shape, index, dtype, threads):
     assert peak_memory(lambda: called(name, x, arguments, shard=shard), threads) < LIMIT * threads
 
 
-@pytest.mark.parametrize("index", [(slice(3, 9), ALL), (ALL, slice(2, 5)), (slice(1, 9), slice(2, 3))], ids=str)
-@pytest.mark.parametrize(
-    ("name", "arguments", "kernel"),
-    [
-        ("uniform_", {}, "uniform_shard"),
-        ("kaiming_normal_", {}, "normal_shard"),
-        ("lecun_normal_", {}, "truncated_shard"),
-        ("sparse_", {"sparsity": 0.4}, "sparse_shard"),
-        ("eye_", {}, "eye_shard"),
-        ("ones_", {}, "constant"),
-    ],
-)
-def test_one_launch_and_nothing_else(cupy, cudasim, name, arguments, kernel, index):
-    shard = gi.Shard((9, 17), index)
-    x = cupy.empty(shard.shape, np.float32)
-    called(name, x, arguments, shard=shard)  # compiles the kernel and uploads the table
-    with cudasim.trace() as events:
-        called(name, x, arguments, shard=shard)
-    assert events.counts() == {"launch": 1}
-    assert events.launches()[0].startswith(f"gpuinit_{kernel}")
-
-
-def test_dirac_is_one_launch_and_orthogonal_never_waits(cupy, cudasim):
-    shard = gi.Shard((4, 2, 3), (slice(1, 4), ALL, slice(1, 3)))
-    x = cupy.empty(shard.shape, np.float32)
-    for name, launches in (("dirac_", 1), ("orthogonal_", 6)):
-        called(name, x, {}, shard=shard)
-        with cudasim.trace() as events:
-            called(name, x, {}, shard=shard)
-        assert len(events.of("launch")) == launches
-        assert not events.of("memcpy")
-        assert not events.of("sync")
-
-
-def test_an_empty_shard_costs_nothing(cupy, cudasim):
-    with cudasim.trace() as events:
-        called("uniform_", cupy.empty((0, 3), np.float32), {}, shard=gi.Shard((5, 3), (slice(2, 2), ALL)))
-    assert not events
-
-
-# The class.
-
-
-def test_shards_are_values():
-    shard = gi.Shard([6, np.int64(8)], [slice(None, np.int32(4)), slice(5, None, 1)])
-    assert shard == gi.Shard((6, 8), (slice(0, 4), slice(5, 8)))
-    assert (shard.global_shape, shard.shape, shard.start) == ((6, 8), (4, 3), (0, 5))
-    assert shard.index == (slice(0, 4), slice(5, 8))
-    assert all(type(n) is int for n in (*shard.global_shape, *shard.shape, *shard.start))
-    assert shard != gi.Shard((6, 8), (slice(0, 4), slice(4, 8)))
-    for same in (pickle.loads(pickle.dumps(shard)), copy.deepcopy(shard), eval(repr(shard), {"Shard": gi.Shard})):
-        assert same == shard
-        assert hash(same) == hash(shard)
-    with pytest.raises(AttributeError):
-        shard.index = (ALL, ALL)
-
-
-def test_indices_that_jax_gives():
-    jax = pytest.importorskip("jax")
-    mesh = jax.make_mesh((1,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
-    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(None, "x"))
-    for index in sharding.devices_indices_map((4, 6)).values():
-        assert gi.Shard((4, 6), index).shape == (4, 6)
-
-
-BAD_SHARDS = [
-    (3, (ALL,), TypeError, r"global_shape must be a tuple of ints, got 3 of type int"),
-    ((4.0,), (ALL,), TypeError, r"global_shape\[0\] must be an int, got 4\.0 of type float"),
-    ((4, -1), (ALL, ALL), ValueError, r"global_shape\[1\] must not be negative, got global_shape\[1\]=-1"),
-    ((2**31, 2**32), (ALL, ALL), ValueError, r"global_shape must have at most 2\*\*62 elements, got global_shape=\(2147483648"),
-    ((4, 6), ALL, TypeError, r"index must be a tuple of slices, got slice\(None, None, None\) of type slice"),
-    ((4, 6), None, TypeError, r"index must be a tuple of slices, got None of type NoneType"),
-    ((4, 6), (ALL,), ValueError, r"index must have one slice for each axis of global_shape=\(4, 6\), got index=\(slice"),
-    ((4, 6), (ALL, 2), TypeError, r"index\[1\] must be a slice, got 2 of type int; slice\(i, i \+ 1\) is one element"),
-    ((4, 6), (..., ALL), TypeError, r"index\[0\] must be a slice, got Ellipsis"),
-    ((4, 6), (slice(-2, None), ALL), ValueError, r"index\[0\]\.start must not be negative, got index\[0\]\.start=-2"),
-    ((4, 6), (slice(0, 5), ALL), ValueError, r"index\[0\] must have 0 <= start <= stop <= 4, .* got slice\(0, 5, None\)"),
-    ((4, 6), (ALL, slice(7, None)), ValueError, r"index\[1\] must have 0 <= start <= stop <= 6, .* got slice\(7, None, None\)"),
-    ((4, 6), (slice(3, 2), ALL), ValueError, r"index\[0\] must have 0 <= start <= stop <= 4, .* got slice\(3, 2, None\)"),
-    ((4, 6), (ALL, slice(0, 6, 2)), ValueError, r"index\[1\] must have step 1, got slice\(0, 6, 2\)"),
-    ((4, 6), (ALL, slice(None, None, -1)), ValueError, r"index\[1\]\.step must not be negative"),
-    ((4, 6), (ALL, slice(0.0, 6)), TypeError, r"index\[1\]\.start must be an int, got 0\.0 of type float"),
-    ((4, 6), (ALL, slice(False, 6)), TypeError, r"index\[1\]\.start must be an int, got False of type bool"),
-]
-
-
-@pytest.mark.parametrize(("shape", "index", "error", "match"), BAD_SHARDS, ids=str)
-def test_bad_shards(shape, index, error, match):
-    with pytest.raises(error, match=match):
-        gi.Shard(shape, index)
-
+# Errors.
 
 SHARD = gi.Shard((4, 6), (slice(1, 3), ALL))
 # What the array's own shape, or the whole's, must be refused for by each function.
@@ -449,7 +300,7 @@ def refused(xp, name, arguments, shard, shape, error, match):
     x = xp.full(shape, 77, np.float32)
     generator = gi.Generator(3)
     before = generator.state
-    source = {"generator": generator} if name in RANDOM else {}
+    source = {"generator": generator} if name in fills.RANDOM else {}
     with pytest.raises(error, match=match):
         getattr(gi, name)(x, **arguments, **source, shard=shard)
     assert (to_host(x) == 77).all()

@@ -16,7 +16,7 @@ from gpu_parts import commands
 from gpu_parts.outcomes import FILE
 from gpu_parts.task import SkipError, Task, read_lines
 
-_QUICK = ("tests/test_torch_cuda.py", "tests/test_selfcheck.py", "tests/test_device.py")
+_QUICK = ("tests/backends/cuda/test_torch_tensors.py", "tests/backends/cuda/test_device.py", "tests/cli/test_selfcheck.py")
 _PROCESSES = 16
 _MEMORY = 3 * 2**30  # bytes of the device for each process: two contexts, and the largest arrays of the tests
 _SHOWN = 20  # failures whose names are in the report

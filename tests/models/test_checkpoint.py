@@ -1,0 +1,222 @@
+"""Safetensors files filled by rules: elements, headers byte for byte, errors before anything is written, and little memory."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import gpuinit as gi
+from gpuinit._models.checkpoint import initialize_file
+from tests.support.checkpoints import BYTES, FILLED, LAYOUTS, NORMAL, described, elements, fails, left, write
+
+
+@pytest.mark.parametrize("content", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("padding", [b"", b"   "], ids=["", "padded"])
+def test_filled_and_kept(paths, content, padding):
+    """Kept tensors and the header are as they were, filled ones as `initialize` fills arrays of these names."""
+    path, out = paths
+    header = json.dumps(content, ensure_ascii=False).encode() + padding
+    write(path, content)  # for its elements
+    before = write(path, header, data=path.read_bytes()[8 + len(json.dumps(content)) :])
+    report = initialize_file(path, NORMAL, seed=42, out=out)
+    head, values = elements(out.read_bytes())
+    kept_head, kept = elements(before)
+    assert (head, len(out.read_bytes()), path.read_bytes()) == (kept_head, len(before), before)
+
+    entries = {name: entry for name, entry in content.items() if name != "__metadata__"}
+    arrays = {n: np.zeros(e["shape"], FILLED[e["dtype"]]) for n, e in entries.items() if not n.endswith(".keep")}
+    expected = gi.initialize(arrays, NORMAL, seed=42)
+    assert values == {name: arrays[name].tobytes() if name in arrays else kept[name] for name in entries}
+    assert report.digest == expected.digest
+    assert [str(row) for row in report.rows if row.initializer != "keep"] == list(map(str, expected.rows))
+    assert left(out) == [out.name]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(("\u00e9", "e\u0301"), "parameter names that are unique"), (("\udc80",), "UTF-8 can encode")],
+)
+def test_names_are_checked_as_those_of_a_model(paths, names, message):
+    write(paths[0], described(dict.fromkeys(names, ("F32", (2,)))))
+    fails(paths, ValueError, f"model.safetensors: model must have .*{message}", [("*", "normal_")])
+
+
+def test_the_package_reads_and_writes_the_same(paths):
+    """Both ways through safetensors' own code."""
+    library = pytest.importorskip("safetensors")
+    numpy_files = pytest.importorskip("safetensors.numpy")
+    path, out = paths
+    arrays = {f"{np.dtype(dtype)}.weight": np.ones((5, 3), dtype) for dtype in FILLED.values()}
+    arrays["ids.keep"] = np.arange(7)
+    numpy_files.save_file(arrays, path, {"format": "np"})
+    report = initialize_file(path, NORMAL, seed=1, out=out)
+    gi.initialize(arrays, NORMAL, seed=1)
+    after = numpy_files.load_file(out)
+    assert {name: after[name].tobytes() for name in after} == {name: arrays[name].tobytes() for name in arrays}
+    assert {str(array.dtype) for array in after.values()} == {row.dtype for row in report.rows}
+    with library.safe_open(out, "np") as file:
+        assert file.metadata() == {"format": "np"}
+
+
+def test_the_package_accepts_what_is_written_by_hand(paths):
+    library = pytest.importorskip("safetensors")
+    path, out = paths
+    write(path, {**LAYOUTS["unaligned"]})
+    initialize_file(path, NORMAL, seed=1, out=out)
+    tensors = dict(library.deserialize(out.read_bytes()))
+    assert {name: bytes(tensor["data"]) for name, tensor in tensors.items()} == elements(out.read_bytes())[1]
+
+
+def test_the_file_itself_and_a_file_that_is_there(paths):
+    path, out = paths
+    before = write(path, LAYOUTS["metadata"])
+    out.write_text("old")
+    initialize_file(path, NORMAL, seed=3, out=out)
+    assert path.read_bytes() == before
+    report = initialize_file(path, NORMAL, seed=3, out=path)
+    assert path.read_bytes() == out.read_bytes() != before
+    assert report.digest == initialize_file(out, NORMAL, seed=3, out=out).digest
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_permissions_are_those_of_a_new_file(paths):
+    path, out = paths
+    write(path, LAYOUTS["metadata"])
+    path.chmod(0o400)
+    before = os.umask(0o027)
+    try:
+        initialize_file(path, NORMAL, seed=3, out=out)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(out.stat().st_mode) == 0o640
+
+
+def test_progress_tells_each_name_once(paths):
+    path, out = paths
+    write(path, LAYOUTS["unaligned"])
+    names = []
+    initialize_file(path, NORMAL, seed=3, out=out, progress=names.append)
+    assert sorted(names) == sorted(LAYOUTS["unaligned"])
+
+
+# Errors: nothing is written, and no file left.
+
+
+@pytest.mark.parametrize("dtype", BYTES)
+@pytest.mark.parametrize("initializer", ["normal_", "zeros_"])
+def test_dtypes_that_are_only_kept(paths, dtype, initializer):
+    write(paths[0], described({"a": ("F32", (4,)), "layer.b": (dtype, (8,))}))
+    named = "(?:bool|u?int)" if dtype[0] in "BUI" else dtype.upper()
+    fails(
+        paths,
+        TypeError,
+        rf"model.safetensors: layer\.b is of {named}.*, which {initializer}.* cannot fill here: keep it",
+        [("*", initializer)],
+    )
+
+
+def test_rules_that_do_not_fit(paths):
+    write(paths[0], described({"a.keep": ("F32", (4,)), "b": ("I64", (8,)), "c": ("F8_E4M3", (2, 2))}))
+    unmatched = r"model.safetensors: rules must match every parameter, got 2 without.*\n    b \(8,\)\n    c \(2, 2\)$"
+    fails(paths, ValueError, unmatched, [("a.*", "zeros_")])
+    fails(paths, ValueError, r"a\.keep, xavier_normal_\(\): .*got shape", [("a.*", "xavier_normal_"), ("*", "keep")])
+    fails(paths, TypeError, r"rules must be a list of pairs", {"*": "zeros_"})
+
+
+def test_without_ml_dtypes_bfloat16_is_kept(paths, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    path, out = paths
+    before = write(path, described({"b": ("BF16", (8,))}))
+    fails(paths, TypeError, r"b: .*bfloat16.* needs the package ml_dtypes: install gpuinit\[bfloat16\]")
+    initialize_file(path, [("*", "keep")], seed=1, out=out)
+    assert out.read_bytes() == before
+
+
+def test_places_that_cannot_be_written(paths):
+    path, out = paths
+    write(path, LAYOUTS["metadata"])
+    fails(paths, ValueError, "out must lie in a folder that exists, got out=.*none", out=out.parent / "none" / "x")
+    fails(paths, ValueError, "out must be a file or the name of a new one, got out=", out=out.parent)
+    with pytest.raises(FileNotFoundError, match="missing"):
+        initialize_file(path.with_name("missing"), NORMAL, seed=1, out=out)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="needs posix_fallocate")
+def test_a_full_disk(paths, monkeypatch):
+    path, out = paths
+    size = len(write(path, LAYOUTS["metadata"]))
+
+    def allocate(file, start, size):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "posix_fallocate", allocate)
+    code = errno.ENOSPC
+    fails(paths, OSError, f"No space left on device, where out needs {size} bytes")
+    code = errno.EOPNOTSUPP  # a file system that cannot allocate
+    initialize_file(path, NORMAL, seed=1, out=out)
+    assert left(out) == [out.name]
+
+
+def test_an_exception_in_the_middle(paths):
+    def fail(x, generator, param):
+        raise ZeroDivisionError
+
+    before = write(paths[0], LAYOUTS["metadata"])
+    paths[1].write_text("old")
+    with pytest.raises(ZeroDivisionError):
+        initialize_file(paths[0], [("*.keep", "keep"), ("*", fail)], seed=1, out=paths[1])
+    assert (left(paths[1]), paths[1].read_text(), paths[0].read_bytes()) == ([paths[1].name], "old", before)
+
+
+def test_a_file_that_shrinks_in_the_middle(paths):
+    def cut(x, generator, param):
+        os.truncate(paths[0], os.path.getsize(paths[0]) - 4)
+
+    write(paths[0], described({"a": ("F32", (4,)), "b.keep": ("F32", (2**16,))}))
+    fails(paths, OSError, "the file became shorter while it was read: .*model", [("*.keep", "keep"), ("*", cut)])
+
+
+# Larger than memory.
+
+LARGE = """
+import resource, sys
+import numpy as np
+import gpuinit as gi
+from gpuinit._models.checkpoint import initialize_file
+
+gi.normal_(np.empty((2**11, 2**11), np.float32), generator=1)  # threads and their buffers
+with open("/proc/self/status") as status:
+    data = next(int(line.split()[1]) for line in status if line.startswith("VmData")) * 1024
+resource.setrlimit(resource.RLIMIT_DATA, (data + int(sys.argv[3]),) * 2)
+report = initialize_file(sys.argv[1], [("filled*", "uniform_(a=-1, b=1)"), ("*", "keep")], seed=1, out=sys.argv[2])
+print(*(row.std for row in report.rows))
+"""
+
+
+@pytest.mark.slow
+def test_a_file_larger_than_memory(paths):
+    """Anonymous memory, which is limited to a fraction of a tensor, does not grow with the file."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("limits memory as Linux does")
+    path, out = paths
+    shape = (2**15, 2**13)  # 1 GiB
+    write(path, content := described({"kept": ("F32", shape), "filled": ("F32", shape), "filled.too": ("BF16", shape)}), data=b"")
+    size = path.stat().st_size + content["filled.too"]["data_offsets"][1]
+    os.truncate(path, size)
+    try:
+        limit = 2**28
+        run = subprocess.run([sys.executable, "-W", "error", "-c", LARGE, path, out, str(limit)], capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+        kept, *filled = map(float, run.stdout.split())
+        assert np.isnan(kept)
+        assert filled == pytest.approx([3**-0.5] * 2, rel=1e-4)
+        assert out.stat().st_size == size
+    finally:
+        out.unlink(missing_ok=True)

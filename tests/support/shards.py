@@ -1,0 +1,34 @@
+"""Fills of parts of arrays: what is cut, and the call."""
+
+from __future__ import annotations
+
+from tests.support import fills
+
+VECTORS = [(), (21,)]
+WEIGHTS = [(5, 7), (3, 2, 5)]
+# Shapes of wholes that are cut in every way.
+SHAPES = {
+    fills.DRAWN: VECTORS + WEIGHTS,
+    fills.SCALED: WEIGHTS,
+    fills.SPARSE: [(5, 7), (35, 3)],
+    fills.ORTHOGONAL: [(5, 7), (7, 5), (3, 2, 5)],
+    fills.CONSTANT: [(), (5, 7)],
+    fills.STRUCTURED: [(5, 7), (7, 5), (4, 3, 3), (3, 4, 2, 3)],
+}
+# (initializer, arguments, shapes): each initializer as it is used, other ways of the same, and more axes.
+CUTS = [
+    *((row.name, row.arguments, [s for s in SHAPES[row.kind] if row.takes(s)]) for row in fills.ONE_OF_EACH),
+    ("uniform_", {}, [(2, 1, 2, 1, 1, 2)]),
+    ("normal_", {}, [(1, 2, 2, 3), (2, 1, 2, 2, 2)]),
+    ("normal_", {"mean": 1, "std": 0}, WEIGHTS),
+    ("sparse_", {"sparsity": 0}, [(5, 3)]),
+    ("sparse_", {"sparsity": 1}, [(5, 3)]),
+    ("dirac_", {"groups": 2}, [(4, 3, 3), (6, 2, 2, 1, 1)]),
+]
+
+
+def called(name, x, arguments, **shard):
+    """Fill from a known place of the stream; the position afterwards."""
+    generator = fills.generator_at(3, seed=11)
+    assert fills.call(name, x, arguments, generator, **shard) is x
+    return generator.position
