@@ -13,11 +13,12 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from report import markdown
 from roofs import GPUS, roof
 from sass import PIPES, Count, count, packaged
 
@@ -181,12 +182,6 @@ def show(found: Sequence[Cost]) -> None:
         table(f"sm_{architecture}: instructions per element", headers, rows, right=headers[2:])
 
 
-def markdown(headers: Sequence[str], rows: Iterable[Sequence[str]], text: int) -> str:
-    """A table whose first `text` columns are aligned to the left."""
-    rule = ["---"] * text + ["---:"] * (len(headers) - text)
-    return "\n".join(f"| {' | '.join(row)} |" for row in (headers, rule, *rows))
-
-
 def tables(found: Sequence[Cost]) -> dict[str, str]:
     """The tables of docs/gpu_cost.md by name."""
     by_key = {(c.kernel, c.dtype, c.architecture): c for c in found}
@@ -204,12 +199,17 @@ def tables(found: Sequence[Cost]) -> dict[str, str]:
             shares.append(roof(gpu, pipes["float32"], 4, wide=2).share)
             roofs.append([gpu.name, kernel, pipe, f"{memory:.2f}", f"{busy:.2f}", *map("{:.0%}".format, shares)])
     roof_headers = ["GPU", "kernel", "busiest pipe", "memory, clocks", "pipe, clocks", *DTYPES, "float32, wide twice"]
-    limits = [[kernel, *(str(budget.get(dtype, "-")) for dtype in DTYPES)] for kernel, budget in BUDGETS.items()]
+    limits = [
+        [f"sm_{architecture}", kernel, *(str(budget.get(dtype, "-")) for dtype in DTYPES)]
+        for architecture, kernels in BUDGETS.items()
+        for kernel, budget in kernels.items()
+    ]
+    names = [f"sm_{architecture}" for architecture in ARCHITECTURES]
     return {
-        "budgets": markdown(["kernel", *DTYPES], limits, 1),
-        "pipes": markdown(HEADERS, [cells(c) for c in found if (c.dtype, c.architecture) == ("float32", 90)], 2),
-        "architectures": markdown(["kernel", "dtype", *map("sm_{}".format, ARCHITECTURES)], totals, 2),
-        "roofs": markdown(roof_headers, roofs, 3),
+        "budgets": markdown(limits, ("architecture", "kernel", *DTYPES), DTYPES),
+        "pipes": markdown([cells(c) for c in found if (c.dtype, c.architecture) == ("float32", 90)], HEADERS, HEADERS[2:]),
+        "architectures": markdown(totals, ("kernel", "dtype", *names), names),
+        "roofs": markdown(roofs, roof_headers, roof_headers[3:]),
     }
 
 

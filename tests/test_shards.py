@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gpuinit as gi
-from gpuinit._backends.host import region_words
 from gpuinit._contract.dtypes import as_dtype
 from tests.support import fills
-from tests.support.arrays import to_host
+from tests.support.arrays import by_ufuncs, to_host
 from tests.support.layouts import LAYOUTS, Window
 from tests.support.memory import LIMIT, peak_memory
 from tests.support.shards import CUTS, WEIGHTS, called
+from tests.support.stream import uniform_at
 
 ALL = slice(None)
 OTHER_DTYPES = ("float16", "bfloat16", "float64", "complex64", "complex128")
@@ -61,11 +61,11 @@ def test_every_cut(xp, name, arguments, shapes):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64])
-def test_every_cut_by_the_philox_in_ufuncs(monkeypatch, dtype):
-    """Which serves many runs only, if left to itself."""
-    monkeypatch.setattr(region_words, "MANY_RUNS", 1)
-    for shape in WEIGHTS + [(2, 1, 2, 1, 2, 1), (2, 30)]:
-        check(np, "normal_", {"mean": 1}, shape, dtype, every_cut(shape))
+def test_every_cut_by_ufuncs(dtype):
+    """As without a compiler."""
+    with by_ufuncs():
+        for shape in WEIGHTS + [(2, 1, 2, 1, 2, 1), (2, 30)]:
+            check(np, "normal_", {"mean": 1}, shape, dtype, every_cut(shape))
 
 
 @pytest.mark.slow
@@ -178,14 +178,6 @@ def test_tensors(torch):
 # Places far from the beginning.
 
 
-def uniform_at(seed, first, count, dtype):
-    """Elements of NumPy's own uniform stream, from its Philox advanced to the place."""
-    per_block = 32 // np.dtype(dtype).itemsize
-    bits = np.random.Philox(seed)
-    bits.advance(first // per_block)
-    return np.random.Generator(bits).random(first % per_block + count, dtype)[first % per_block :]
-
-
 FAR = [
     ((2**18, 2**18), (slice(2**17 + 3, 2**17 + 7), ALL)),
     ((2**18, 2**18), (slice(2**17 + 3, 2**17 + 1027), slice(5, 1029))),
@@ -206,7 +198,7 @@ def test_far_shards(xp, shape, index, dtype):
     for row, values in zip(rows, part.reshape(len(rows), -1)):
         expected = uniform_at(42, row * shape[-1] + columns.start, values.size, dtype)
         np.testing.assert_array_equal(values, expected)
-    assert generator.position == np.prod(shape, dtype=object) * np.dtype(dtype).itemsize // 32
+    assert generator.position == np.prod(shape, dtype=object) * np.dtype(dtype).itemsize // 16
 
 
 def best_time(fill, repeats=5):
@@ -234,16 +226,16 @@ def test_a_thin_cut_takes_less_than_a_second():
 
 
 def test_the_end_of_the_stream(xp):
-    """Counters of 64 bits, in NumPy's Philox and in the other ones."""
+    """Numbers of blocks have 64 bits, on every path."""
     end = gi.Generator(5)
-    end.reserve(2**64 - 2)
+    end.reserve(2**64 - 3)
     state = end.state
     whole = gi.uniform_(np.empty((1, 8), np.float32), generator=end)
     end.state = state
     part = gi.uniform_(xp.empty((1, 3), np.float32), generator=end, shard=gi.Shard((1, 8), (ALL, slice(2, 5))))
     np.testing.assert_array_equal(to_host(part), whole[:, 2:5])
     end.state = state
-    with pytest.raises(OverflowError, match=rf"position {2**64 - 2} \+ 2 blocks passes the end"):
+    with pytest.raises(OverflowError, match=rf"position {2**64 - 3} \+ 3 blocks passes the end"):
         gi.uniform_(xp.empty((1, 3), np.float32), generator=end, shard=gi.Shard((1, 9), (ALL, slice(2, 5))))
 
 

@@ -12,7 +12,7 @@ from tests.support.programs import run
 
 
 def test_threads_with_one_generator():
-    """Together the fills hold each block of the stream once: the rows of eight numbers are those of one long fill."""
+    """Together the fills hold each block of the stream once: the rows of eight numbers, two blocks, are those of one long fill."""
     run("""
         generator = gi.Generator(11)
         filled = [[] for _ in range(8)]
@@ -25,7 +25,7 @@ def test_threads_with_one_generator():
 
         run([threading.Thread(target=work, args=(mine, k)) for k, mine in enumerate(filled)])
         rows = np.concatenate([x for mine in filled for x in mine])
-        assert generator.position == len(rows)
+        assert generator.position == 2 * len(rows)
         expected = gi.uniform_(np.empty_like(rows), generator=11)
         assert np.array_equal(*(x[np.lexsort(x.T)] for x in (rows, expected)))
     """)

@@ -84,7 +84,7 @@ def signal_variances(
     --------
     >>> from gpuinit.plot import signal_variances
     >>> signal_variances([(500, 500)] * 4, "xavier_normal_").activations.round(2)  # relu halves it
-    array([1.  , 0.5 , 0.25, 0.12, 0.06])
+    array([1.01, 0.51, 0.25, 0.12, 0.06])
     """
     root = Generator(integer("seed", seed))
     count = integer("batch", batch, least=1)

@@ -7,15 +7,15 @@ import pytest
 
 import gpuinit as gi
 
-STATE = {"version": 1, "entropy": 5, "spawn_key": [2], "position": 9, "children": 3}
+STATE = {"version": 2, "entropy": 5, "spawn_key": [2], "position": 9, "children": 3}
 NO_STATES = [
     (None, ValueError, "state must be a dict .* got None"),
     ([], ValueError, r"state must be a dict .* got \[\]"),
     ({}, ValueError, r"state must be a dict with the keys .* got \{\}"),
     ({k: v for k, v in STATE.items() if k != "children"}, ValueError, "state must be a dict with the keys"),
     (STATE | {"more": 1}, ValueError, "state must be a dict with the keys .* 'more': 1"),
-    (STATE | {"version": 2}, ValueError, "version 1, got version=2"),
-    (STATE | {"version": "x"}, ValueError, "version 1, got version='x'"),
+    (STATE | {"version": 1}, ValueError, "version 2, got version=1; another version's position"),
+    (STATE | {"version": "x"}, ValueError, "version 2, got version='x'"),
     (STATE | {"entropy": -1}, ValueError, "entropy must not be negative, got entropy=-1"),
     (STATE | {"entropy": None}, TypeError, "entropy must be an int, got None"),
     (STATE | {"entropy": "5"}, TypeError, "entropy must be an int, got '5'"),

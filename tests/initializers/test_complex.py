@@ -134,7 +134,7 @@ def test_bits_are_those_of_the_parts(xp, layout, dtype, name, arguments, by_hand
         assert getattr(gi, name)(window.array, *arguments, generator=generator) is window.array
         assert parts_of(window.array).tobytes() == expected.tobytes()
         assert window.outside_untouched()
-        assert generator.position == 5 + -(-expected.nbytes // 32)
+        assert generator.position == 5 + -(-expected.nbytes // 16)
 
 
 @both
@@ -340,7 +340,7 @@ def test_orthogonal_to_rounding(xp, layout, dtype):
         assert gi.orthogonal_(window.array, 1.5, generator=generator) is window.array
         np.testing.assert_allclose(to_host(window.array), expected, rtol=0, atol=tolerance(dtype))
         assert window.outside_untouched()
-        assert generator.position == 5 + -(-expected.nbytes // 32)
+        assert generator.position == 5 + -(-expected.nbytes // 16)
 
 
 @both

@@ -422,11 +422,11 @@ def test_generator_goes_by_keyword(xp, name):
 
 @pytest.mark.parametrize("name", RANDOM)
 def test_end_of_the_stream(xp, name):
-    """The last block is number 2**64 - 2: the counter of the next would not fit its uint64."""
-    g, x = gi.Generator(0), array(xp, (4, 4))  # two blocks
+    """The last block is number 2**64 - 2: a position is below 2**64."""
+    g, x = gi.Generator(0), array(xp, (4, 4))  # four blocks
     g.state = g.state | {"position": 2**64 - 2}
     state, content = g.state, to_host(x).tobytes()
-    with pytest.raises(OverflowError, match=rf"position {2**64 - 2} \+ 2 blocks"):
+    with pytest.raises(OverflowError, match=rf"position {2**64 - 2} \+ 4 blocks"):
         getattr(gi, name)(x, **REQUIRED[name], generator=g)
     assert g.state == state
     assert to_host(x).tobytes() == content

@@ -296,7 +296,7 @@ def generator_at(position: int, seed: int = 123) -> gi.Generator:
 
 
 def blocks_of(shape: tuple[int, ...], dtype: Any) -> int:
-    """How far a fill moves the position: a block is 32 bytes, of the words that elements (of complex ones, each part) take."""
+    """How far a fill moves the position: a block is 16 bytes, of the words that elements (of complex ones, each part) take."""
     dtype = np.dtype(dtype)
     per_element = {"c": dtype.itemsize}.get(dtype.kind, max(4, dtype.itemsize))
-    return -(-math.prod(shape) * per_element // 32)
+    return -(-math.prod(shape) * per_element // 16)

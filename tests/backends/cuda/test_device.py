@@ -10,6 +10,7 @@ from gpuinit._backends import host
 from gpuinit._contract import distributions
 from tests.support import fills
 from tests.support.arrays import to_host
+from tests.support.stream import uniform_at
 
 DTYPES = ("float16", "float32", "float64")
 # The kernel that each launches, or None: the memory is set.
@@ -85,8 +86,8 @@ def test_orthogonal_copies_nothing_and_never_waits(cupy, cudasim, shape, dtype):
     assert calls[0].lower().endswith("orgqr")
 
 
-def test_two_blocks_of_32_bytes_are_one_thread(cupy, cudasim):
-    for dtype, per_thread in (("float32", 16), ("float64", 8), ("float16", 16)):
+def test_eight_blocks_of_16_bytes_are_one_thread(cupy, cudasim):
+    for dtype, per_thread in (("float32", 32), ("float64", 16), ("float16", 32)):
         (launch,) = traced(cudasim, "uniform_", cupy.empty(1024 * per_thread, dtype)).of("launch")
         threads = int(launch["grid"].split(",")[0]) * int(launch["block"].split(",")[0])
         assert threads == 1024
@@ -157,7 +158,7 @@ def test_warmup_leaves_nothing_to_compile(cupy, cudasim):
     assert not events.of("memcpy")
 
 
-# The kernels' own fill(), on an array that keeps only a window of the elements that it is given.
+# The kernels' own elements(), on an array that keeps only a window of the elements that it is given.
 FAR_KERNEL = """
 struct Far {
     static constexpr bool c_contiguous = false;
@@ -168,17 +169,20 @@ struct Far {
     __device__ unsigned int &operator[](long long i) { return i < first ? spare : window[i - first]; }
 };
 extern "C" __global__ void gpuinit_far(unsigned int *window, long long first, long long length,
-                                       unsigned long long low, unsigned long long high, unsigned long long position) {
+                                       unsigned int low, unsigned int high, unsigned long long position) {
     Far x{window, first, length, 0};
-    const long long i = first / 8 + threadIdx.x;
-    gpuinit::fill<float>(x, i, gpuinit::Stream{{low, high}, position}, gpuinit::Uniform<float>{1.0f, 0.0f, 0.0f, 1.0f});
+    const long long i = first / 4 + threadIdx.x;
+    alignas(uint4) unsigned int bits[4];
+    const gpuinit::Uniform<float> uniform{1.0f, 0.0f, 0.0f, 1.0f};
+    gpuinit::elements<float>(i, gpuinit::Stream{{low, high}, position}, uniform, bits);
+    gpuinit::store(x, 4 * i, bits);
 }
 """
 
 
 @pytest.mark.parametrize("first", [2**31, 2**32, 2**35 + 8, 2**62])
 def test_indices_beyond_32_bits(cupy, first):
-    """Elements `first` to `first + 20` of a longer array, against NumPy's Philox advanced to the place."""
+    """Elements `first` to `first + 20` of a longer array, against the stream there."""
     from gpuinit._backends.kernel_sources import source
 
     code = "#include <cupy/complex.cuh>\n#include <cupy/carray.cuh>\n" + source("fill.cuh", "uniform.cuh") + FAR_KERNEL
@@ -187,12 +191,10 @@ def test_indices_beyond_32_bits(cupy, first):
     stream = gi.Generator(42).reserve(0)
     kernel(
         (1,),
-        (3,),
-        (window, np.int64(first), np.int64(first + 20), np.uint64(stream.key[0]), np.uint64(stream.key[1]), np.uint64(0)),
+        (6,),
+        (window, np.int64(first), np.int64(first + 20), *map(np.uint32, stream.key), np.uint64(0)),
     )
-    bits = np.random.Philox(42)
-    bits.advance(first // 8)
-    expected = np.random.Generator(bits).random(20, np.float32)
+    expected = uniform_at(42, first, 20, np.float32)
     np.testing.assert_array_equal(to_host(window).view(np.float32), np.append(expected, np.zeros(4, np.float32)))
 
 

@@ -7,8 +7,9 @@ import pytest
 
 import gpuinit as gi
 from gpuinit._backends.host.fill import pieces
-from gpuinit._backends.host.random_words import words
+from gpuinit._backends.host.random_words import run_words
 from gpuinit._backends.host.workspace import Workspace
+from tests.support.stream import words_at
 
 
 @pytest.mark.parametrize("shape", [(2**33,), (2**18, 2**15), (3, 2**31 + 1), (2**31 + 1, 2)], ids=str)
@@ -25,8 +26,5 @@ def test_pieces_follow_each_other(shape):
 @pytest.mark.parametrize("start", [2**31 - 3, 2**32 + 5, 2**36 + 1, 2**60])
 @pytest.mark.parametrize("bits", [32, 64])
 def test_words_of_far_elements(start, bits):
-    per_block = 256 // bits
-    stream = np.random.Philox(42)
-    stream.advance(start // per_block)
-    expected = stream.random_raw(40).view(f"<u{bits // 8}")[start % per_block :][:20]
-    assert np.array_equal(words(Workspace(), gi.Generator(42).reserve(0), start, 20, bits), expected)
+    words = run_words(Workspace(), gi.Generator(42).reserve(0), np.array([start]), 20, bits)
+    assert np.array_equal(words, words_at(42, start, 20, bits))
