@@ -12,7 +12,7 @@ from tests.support.programs import run
 
 
 def test_threads_with_one_generator():
-    """Together the fills hold each block of the stream once: the rows of eight numbers, two blocks, are those of one long fill."""
+    """Together the fills hold each block of the stream once: the rows of eight numbers, two blocks, are those of one fill."""
     run("""
         generator = gi.Generator(11)
         filled = [[] for _ in range(8)]

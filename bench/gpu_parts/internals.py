@@ -43,8 +43,8 @@ def block_bytes() -> int:
 
 
 def _fill_module() -> Any:
-    """Imported only now: it imports CuPy. By its name, since the package has a function of that name."""
-    return importlib.import_module("gpuinit._backends.cuda.fill")
+    """Imported only now: it imports CuPy."""
+    return importlib.import_module("gpuinit._backends.cuda.fills")
 
 
 def golden_cases() -> list[tuple[dict[str, Any], str]]:

@@ -136,7 +136,6 @@ def defined(tree: ast.Module) -> set[str]:
     return found
 
 
-@pytest.mark.xfail(strict=True, reason="the backends' modules fill, sparse and orthogonal have the names of their functions")
 def test_no_module_has_the_name_of_what_lies_beside_it():
     """`package.name` is then the module or the function, depending on what was imported last."""
     packages = {name for name, path in FILES.items() if path.name == "__init__.py"}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import cupy
 import numpy as np
 
-from gpuinit._backends.cuda.fill import BLOCKS, STORE, constant, fill, struct_values
+from gpuinit._backends.cuda.fills import BLOCKS, STORE, constant, fill, struct_values
 from gpuinit._backends.cuda.kernels import batch_kernel, record
 from gpuinit._backends.operations import BatchItem
 from gpuinit._contract.distributions import Distribution, Point

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from gpuinit._backends.host.fill import constant, constant_piece, repeat
+from gpuinit._backends.host.fills import constant, constant_piece, repeat
 from gpuinit._backends.threads import for_each
 from gpuinit._contract.shards import Shard
 

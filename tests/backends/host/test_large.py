@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import gpuinit as gi
-from gpuinit._backends.host.fill import pieces
+from gpuinit._backends.host.fills import pieces
 from gpuinit._backends.host.random_words import run_words
 from gpuinit._backends.host.workspace import Workspace
 from tests.support.stream import words_at

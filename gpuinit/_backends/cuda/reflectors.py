@@ -8,7 +8,7 @@ import cupy
 import numpy as np
 from cupy.cuda import cusolver, device
 
-from gpuinit._backends.cuda.fill import fill
+from gpuinit._backends.cuda.fills import fill
 from gpuinit._backends.cuda.kernels import kernel, sum_of_squares
 from gpuinit._contract.distributions import Normal
 from gpuinit._contract.dtypes import working

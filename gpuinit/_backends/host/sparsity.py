@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gpuinit._backends.host.fill import fill
+from gpuinit._backends.host.fills import fill
 from gpuinit._backends.host.philox import philox
 from gpuinit._backends.host.workspace import Workspace, workspace
 from gpuinit._backends.threads import for_each

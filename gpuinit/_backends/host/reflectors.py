@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpuinit._backends.host.fill import fill
+from gpuinit._backends.host.fills import fill
 from gpuinit._contract.distributions import Normal
 from gpuinit._contract.dtypes import complex_of, working
 from gpuinit._contract.generator import Stream
