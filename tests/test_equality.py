@@ -80,18 +80,16 @@ def test_orthogonal_of_the_largest_gain(xp, dtype):
     np.testing.assert_allclose(filled / gain, expected, rtol=0, atol=2e-6)
 
 
-CONSTANT_SHAPES = [
-    *[(), (7,), (3, 5)],
-    *[(1, 1), (4, 4), (5, 3), (0, 2)],
-    *[(4, 3, 3), (3, 4, 2, 3), (6, 4, 2, 3), (6, 2, 1, 2, 3), (0, 2, 3)],
-]
+MATRICES = [(1, 1), (4, 4), (3, 5), (5, 3), (0, 2)]
+KERNELS = [(4, 3, 3), (3, 4, 2, 3), (6, 4, 2, 3), (6, 2, 1, 2, 3), (0, 2, 3)]
+CONSTANT_SHAPES = {fills.CONSTANT: [(), (7,), (3, 5)], fills.STRUCTURED: MATRICES + KERNELS}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("fill", CONSTANTS, ids=str)
 def test_constants(xp, layout, fill):
     for dtype in map(fills.dtype_of, fill.dtypes):
-        for shape in filter(fill.takes, CONSTANT_SHAPES):
+        for shape in filter(fill.takes, CONSTANT_SHAPES[fill.kind]):
             expected = fills.call(fill.name, np.empty(shape, dtype), fill.arguments)
             window = Window(xp, layout, shape, dtype)
             fills.call(fill.name, window.array, fill.arguments)
