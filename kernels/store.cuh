@@ -1,6 +1,7 @@
 // store(x, first, values): elements `first` to `first + count` of x, as far as it has them, from values of the same width.
 // write(x, i, next): piece i of x, the elements in 16 bytes; next() gives one after the other.
-// `Array` is CuPy's CArray or a Span (batch.cuh); contiguous, aligned ones are stored 16 bytes at a time, others by C-order number.
+// `Array` is CuPy's CArray or a Span (batch.cuh); contiguous, aligned ones are stored 16 bytes at a time (8 where there are no more),
+// others by C-order number.
 #pragma once
 #include "ieee.cuh"
 
@@ -12,12 +13,13 @@ using Number = typename cupy::type_traits::conditional<sizeof(typename Array::in
 
 template <typename Array, typename Value, int count>
 __device__ __forceinline__ void store(Array &x, i64 first, const Value (&values)[count]) {
-    static_assert(sizeof(values) % sizeof(uint4) == 0, "whole 16-byte stores");
+    using Wide = typename cupy::type_traits::conditional<sizeof(values) % sizeof(uint4) == 0, uint4, uint2>::type;
+    static_assert(sizeof(values) % sizeof(Wide) == 0, "whole stores");
     if constexpr (Array::c_contiguous) {
-        uint4 *place = reinterpret_cast<uint4 *>(&x[0] + first);
-        if (first + count <= (i64)x.size() && (u64)place % sizeof(uint4) == 0) {
+        Wide *place = reinterpret_cast<Wide *>(&x[0] + first);
+        if (first + count <= (i64)x.size() && (u64)place % sizeof(Wide) == 0) {
 #pragma unroll
-            for (int j = 0; j < (int)(sizeof(values) / sizeof(uint4)); ++j) place[j] = reinterpret_cast<const uint4 *>(values)[j];
+            for (int j = 0; j < (int)(sizeof(values) / sizeof(Wide)); ++j) place[j] = reinterpret_cast<const Wide *>(values)[j];
             return;
         }
     }

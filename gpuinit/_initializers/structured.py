@@ -7,7 +7,7 @@ import math
 from gpuinit._backends.operations import Dirac, Eye, Orthogonal, Sparse
 from gpuinit._backends.targets import Target, target
 from gpuinit._contract import distributions
-from gpuinit._contract.arguments import finite_in, fraction, integer
+from gpuinit._contract.arguments import finite_in, fraction, integer, short_repr
 from gpuinit._contract.dtypes import EVERY, working
 from gpuinit._contract.permutation import MOST_ROWS
 from gpuinit._contract.shards import Shard
@@ -84,7 +84,7 @@ def dirac_(x: Array, groups: int = 1, *, shard: Shard | None = None) -> Array:
     _need_axes(to, 3, 5)
     count = integer("groups", groups, least=1)
     if to.shape[0] % count:
-        raise ValueError(f"groups must divide x.shape[0], got groups={count} and shape {to.shape}")
+        raise ValueError(f"groups must divide x.shape[0], got groups={short_repr(count)} and shape {to.shape}")
     to.write(Dirac(count))
     return x
 
