@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from report import markdown
 from roofs import GPUS, roof
-from sass import PIPES, Count, count, packaged
+from sass import PIPES, Count, count, find_packaged
 
 from gpuinit._console import progress, table
 
@@ -141,7 +141,7 @@ def programs(dtypes: Sequence[str]) -> Iterator[Program]:
         yield from (Program(kernel, dtype, *found[f"{kernel} {C_TYPES.get(dtype, dtype)}"]) for dtype in dtypes)
     # cuRAND's own code may fuse multiplies and adds; its other options are those of a CuPy RawKernel.
     options = [option for option in found[f"uniform {C_TYPES.get(dtypes[0], dtypes[0])}"][1] if not option.startswith("--fmad")]
-    options.append(f"-I{packaged('nvidia-curand', 'curand_kernel.h').parent}")
+    options.append(f"-I{find_packaged('nvidia-curand', 'curand_kernel.h').parent}")
     for name, offset in CURAND_OFFSETS.items():
         for (kernel, dtype), (vector, function) in CURAND_FUNCTIONS.items():
             if dtype in dtypes:
@@ -213,7 +213,7 @@ def tables(found: Sequence[Cost]) -> dict[str, str]:
     }
 
 
-def refreshed(page: str, found: Sequence[Cost]) -> str:
+def refresh(page: str, found: Sequence[Cost]) -> str:
     """The page with its tables, each below a line `<!-- name -->`, made anew."""
     for name, text in tables(found).items():
         head, rows = re.escape(f"<!-- {name} -->\n\n"), r"(?:\|.*\n)*"
@@ -233,7 +233,7 @@ def main(arguments: list[str] | None = None) -> int:
         counts = [{**c._asdict(), "count": c.count._asdict()} for c in found]
         Path(options.json).write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
     if options.page:
-        PAGE.write_text(refreshed(PAGE.read_text("utf-8"), found), encoding="utf-8")
+        PAGE.write_text(refresh(PAGE.read_text("utf-8"), found), encoding="utf-8")
     show(found)
     exceeded = [c for c in found if c.excess]
     for c in exceeded:

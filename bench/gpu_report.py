@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.page:
         return _write_page(options.out)
-    signal.signal(signal.SIGTERM, _interrupted)
+    signal.signal(signal.SIGTERM, _interrupt)
     settings = runner.Settings(options.out, options.quick, time.monotonic() + 60 * options.minutes - _RESERVE)
     return run(options.parts, settings)
 
@@ -122,7 +122,7 @@ def _add(report: dict[str, Any], part: Part, outcome: runner.Outcome, folder: Pa
             report["machine"] = {name: value for name, value in row.items() if name != "kind"}
 
 
-def _interrupted(*_: Any) -> None:
+def _interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
 

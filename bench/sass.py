@@ -70,7 +70,7 @@ class Count(NamedTuple):
     spilled: int  # bytes
 
 
-def packaged(distribution: str, name: str) -> Path:
+def find_packaged(distribution: str, name: str) -> Path:
     """Where an installed distribution has the file `name`; PackageNotFoundError without the distribution."""
     found = importlib.metadata.distribution(distribution)
     return next(Path(str(found.locate_file(path))) for path in found.files or () if path.name == name)
@@ -78,8 +78,8 @@ def packaged(distribution: str, name: str) -> Path:
 
 def count(source: str, options: Sequence[str], architecture: int, narrowest: int) -> Count:
     """Compile a kernel, disassemble it and count along `main_path`."""
-    cubin, log = compiled(source, [*options, f"-arch=sm_{architecture}", "--ptxas-options=-v"])
-    code = main_path(control_flow(disassembled(cubin)), narrowest)
+    cubin, log = compile_cubin(source, [*options, f"-arch=sm_{architecture}", "--ptxas-options=-v"])
+    code = main_path(control_flow(disassemble(cubin)), narrowest)
     registers = re.search(r"Used (\d+) registers", log)
     assert registers, log
     return Count(
@@ -90,7 +90,7 @@ def count(source: str, options: Sequence[str], architecture: int, narrowest: int
     )
 
 
-def compiled(source: str, options: Sequence[str]) -> tuple[bytes, str]:
+def compile_cubin(source: str, options: Sequence[str]) -> tuple[bytes, str]:
     """The cubin, and the compiler's log."""
     from cupy_backends.cuda.libs import nvrtc
 
@@ -103,12 +103,12 @@ def compiled(source: str, options: Sequence[str]) -> tuple[bytes, str]:
         nvrtc.destroyProgram(handle)
 
 
-def disassembled(cubin: bytes) -> str:
+def disassemble(cubin: bytes) -> str:
     """SASS, with labels."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "kernel.cubin")
         path.write_bytes(cubin)
-        command = [str(packaged("nvidia-cuda-nvdisasm", "nvdisasm")), "-c", str(path)]
+        command = [str(find_packaged("nvidia-cuda-nvdisasm", "nvdisasm")), "-c", str(path)]
         return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 

@@ -79,14 +79,14 @@ def measure(function: str, bits: int, count: int) -> dict[str, Any]:
     cases, peers = importlib.import_module("cases"), importlib.import_module("peers")
     case = cases.BY_NAME[function]
     # What is loaded or made once, the library's modules and tables, is neither time nor memory of the fill.
-    _prepared(peers, case, peers.empty("cpu", case.shape(2**LEAST), "float32"), count).run()
+    _prepare(peers, case, peers.empty("cpu", case.shape(2**LEAST), "float32"), count).run()
     x = peers.empty("cpu", case.shape(2**bits), "float32")
-    fill = _prepared(peers, case, x, count).run
+    fill = _prepare(peers, case, x, count).run
     before = _reset_peak()
-    seconds = [_timed(fill)]
+    seconds = [_time(fill)]
     scratch = _peak() - before
     while len(seconds) < 5 and sum(seconds) < 5:
-        seconds.append(_timed(fill))
+        seconds.append(_time(fill))
     return {
         "function": function,
         "size": x.size,
@@ -97,12 +97,12 @@ def measure(function: str, bits: int, count: int) -> dict[str, Any]:
     }
 
 
-def _prepared(peers: Any, case: Any, x: Any, count: int) -> Any:
+def _prepare(peers: Any, case: Any, x: Any, count: int) -> Any:
     (ours,) = peers.select("cpu", [peers.OURS])
     return ours.prepare(case, x, count)
 
 
-def _timed(fill: Any) -> float:
+def _time(fill: Any) -> float:
     start = time.perf_counter()
     fill()
     return time.perf_counter() - start

@@ -58,7 +58,7 @@ def _measure_bars(options: Options) -> tuple[list[report.Judged], list[dict[str,
     judged: list[report.Judged] = []
     rows: list[dict[str, Any]] = []
     missing: Reasons = defaultdict(set)
-    bars = [_tiny(bar) if options.quick else bar for bar in BARS if _wanted(bar.case, options)]
+    bars = [_tiny(bar) if options.quick else bar for bar in BARS if _is_wanted(bar.case, options)]
     with console.progress("bars", len(bars)) as done:
         for bar in bars:
             case, dtype, shape, arrays = bar.case, bar.dtype, bar.shape, bar.arrays
@@ -99,11 +99,11 @@ def _sweep(device: str, options: Options, missing: Reasons) -> list[dict[str, An
 def _cells(device: str, options: Options) -> Iterator[tuple[Case, str, int]]:
     sizes = (2**12,) if options.quick else GPU_SIZES if device == "cuda" else SIZES
     for case in CASES:
-        if _wanted(case, options):
+        if _is_wanted(case, options):
             yield from ((case, dtype, size) for dtype in DTYPES for size in sizes if size <= case.most)
 
 
-def _wanted(case: Case, options: Options) -> bool:
+def _is_wanted(case: Case, options: Options) -> bool:
     return not options.functions or any(case.name.startswith(name) for name in options.functions)
 
 

@@ -47,10 +47,10 @@ def table_row(layout: Layout, row: int) -> np.ndarray:
         return np.zeros(layout.degree + 1, layout.dtype)
     width = mpmath.ldexp(1, -layout.segment_bits)
     polynomial = interpolate(lambda r: inverse_cdf(mpmath.ldexp(r, octave - OCTAVES)), 1 + segment * width, width, layout.degree)
-    return np.array([rounded(c, layout.dtype) for c in polynomial], layout.dtype)
+    return np.array([round_to(c, layout.dtype) for c in polynomial], layout.dtype)
 
 
-def rounded(value: mpmath.mpf, dtype: np.dtype) -> float:
+def round_to(value: mpmath.mpf, dtype: np.dtype) -> float:
     """Round once to the nearest float32 or float64 (both hold these values as normal numbers)."""
     mantissa, exponent = mpmath.frexp(value)
     bits = np.finfo(dtype).nmant + 1

@@ -18,13 +18,13 @@ _RULES = [("*.bias", "zeros_"), ("*.norm", "ones_"), ("a.*", "normal_"), ("*", "
 def main() -> int:
     cupy = cupy_module()
     wrong = list(internals.golden_differences(cupy))
-    on_device, on_host = _filled(cupy), _filled(np)
+    on_device, on_host = _fill(cupy), _fill(np)
     wrong += [name for name, x in on_host.items() if (on_device[name].get() != x).any()]
     print("\n".join(wrong) or "all values are as they should be")
     return 1 if wrong else 0
 
 
-def _filled(xp: Any) -> dict[str, Any]:
+def _fill(xp: Any) -> dict[str, Any]:
     """Arrays that share launches, and a shard."""
     arrays = {name: xp.empty(shape, np.float32) for name, shape in _SHAPES.items()}
     gi.initialize(arrays, _RULES, seed=1)

@@ -68,14 +68,14 @@ def _clocked_compiler() -> list[float]:
         return seconds
     compile_program = program.compile
 
-    def clocked(self: Any, *arguments: Any, **options: Any) -> Any:
+    def clock(self: Any, *arguments: Any, **options: Any) -> Any:
         start = time.perf_counter()
         try:
             return compile_program(self, *arguments, **options)
         finally:
             seconds.append(time.perf_counter() - start)
 
-    program.compile = clocked
+    program.compile = clock
     return seconds
 
 

@@ -28,10 +28,10 @@ def launch_of(fill: Callable[[], Any]) -> Launch:
     launches: list[Launch] = []
     kernel_of = module.kernel
 
-    def recorded(name: str, real: Any = None) -> Callable[..., None]:
+    def record(name: str, real: Any = None) -> Callable[..., None]:
         return lambda *arguments, size: launches.append(Launch(kernel_of(name, real), arguments, size))
 
-    with mock.patch.object(module, "kernel", recorded):
+    with mock.patch.object(module, "kernel", record):
         fill()
     (launch,) = launches
     return launch

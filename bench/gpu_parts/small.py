@@ -60,18 +60,18 @@ def _callers(name: str, shape: tuple[int, ...], cupy: Any, torch: Any) -> dict[s
 def _calls(task: Task, name: str, shape: tuple[int, ...], callers: dict[str, Callable[[], Any]]) -> None:
     """Microseconds per call until it returns, and until the device is done with all of them; libraries take turns."""
     calls, rounds = (3, 1) if task.quick else (_CALLS, _ROUNDS)
-    callers = _working(task, f"{name} of shape {shape}", callers)
+    callers = _drop_failing(task, f"{name} of shape {shape}", callers)
     found: dict[str, list[tuple[float, float]]] = {library: [] for library in callers}
     for _ in range(1 + rounds):  # the first is for compilation, and to warm up
         for library, call in callers.items():
-            found[library].append(_timed(lambda call=call: [call() for _ in range(calls)]))
+            found[library].append(_time(lambda call=call: [call() for _ in range(calls)]))
     for library, times in found.items():
         host, done = (round(statistics.median(column) / calls * 1e6, 2) for column in zip(*times[1:]))
         task.add("call", function=name, shape=shape, library=library, host_us=host, done_us=done)
         print(f"{name} {shape} {library}: {host} us, until done {done} us", flush=True)
 
 
-def _working(task: Task, what: str, callers: dict[str, Callable[[], Any]]) -> dict[str, Callable[[], Any]]:
+def _drop_failing(task: Task, what: str, callers: dict[str, Callable[[], Any]]) -> dict[str, Callable[[], Any]]:
     """Those that do not raise; the others are failures of the part."""
     found = {}
     for library, call in callers.items():
@@ -83,7 +83,7 @@ def _working(task: Task, what: str, callers: dict[str, Callable[[], Any]]) -> di
     return found
 
 
-def _timed(call: Callable[[], Any]) -> tuple[float, float]:
+def _time(call: Callable[[], Any]) -> tuple[float, float]:
     """Seconds until the call returns, and until the device is done."""
     device = cupy_module().cuda.Device()
     device.synchronize()
@@ -107,8 +107,8 @@ def _fill_models(task: Task, model: str, shapes: dict[str, tuple[int, ...]], cup
         tensors = {name: torch.empty(shape, device="cuda") for name, shape in shapes.items()}
         fillers["gpuinit, torch tensors"] = lambda: gi.initialize(tensors, _RULES, seed=0)
         fillers["torch"] = lambda: _torch_loop(torch, tensors)
-    for library, fill in _working(task, model, fillers).items():
-        times = [_timed(fill) for _ in range(1 if task.quick else 8)]
+    for library, fill in _drop_failing(task, model, fillers).items():
+        times = [_time(fill) for _ in range(1 if task.quick else 8)]
         host, done = (round(statistics.median(column) * 1e3, 3) for column in zip(*times))
         task.add("model", model=model, arrays=len(shapes), library=library, host_ms=host, done_ms=done)
         print(f"{model} {library}: {host} ms, until done {done} ms", flush=True)

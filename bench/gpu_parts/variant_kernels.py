@@ -62,7 +62,7 @@ def build(name: str, launch: Launch, variant: Variant) -> Built:
 
 
 def _by_rows(name: str, launch: Launch, variant: Variant) -> Built:
-    made = _made(name, launch, variant.blocks, ROWS, (), launch.kernel.operation)
+    made = _make(name, launch, variant.blocks, ROWS, (), launch.kernel.operation)
     return Built(variant, made, launch.arguments[:-1], _size(launch, variant))
 
 
@@ -70,7 +70,7 @@ def _by_columns(name: str, launch: Launch, variant: Variant) -> Built:
     at = _table_position(launch)
     table = launch.arguments[at].reshape(-1, _ROW_FLOATS)
     edits = ((_LOAD_ROW, _LOAD_COLUMNS.format(rows=len(table))),)
-    made = _made(name, launch, variant.blocks, COLUMNS, edits, launch.kernel.operation)
+    made = _make(name, launch, variant.blocks, COLUMNS, edits, launch.kernel.operation)
     arguments = (*launch.arguments[:at], table.T.copy().reshape(-1), *launch.arguments[at + 1 : -1])
     return Built(variant, made, arguments, _size(launch, variant))
 
@@ -80,9 +80,9 @@ def _by_shared(name: str, launch: Launch, variant: Variant) -> Built:
     # A normal's 32-bit words stand for probabilities from 2**-32 on: the upper half of the table.
     first = rows // 2 if name == "normal" else 0
     copy = _COPY_ROWS.format(count=rows - first, first=first, floats=_ROW_FLOATS)
-    operation = copy + substituted(substituted(launch.kernel.operation, _FILL, _FILL_ALL), "&table[0]", "rows")
+    operation = copy + substitute(substitute(launch.kernel.operation, _FILL, _FILL_ALL), "&table[0]", "rows")
     edits = ((_LOAD_CONSTANT, _LOAD_SHARED),)
-    made = _made(name, launch, variant.blocks, SHARED, edits, operation, ", int64 threads")
+    made = _make(name, launch, variant.blocks, SHARED, edits, operation, ", int64 threads")
     size = _resident_blocks((rows - first) * _ROW_BYTES, variant.threads) * variant.threads
     return Built(variant, made, (*launch.arguments[:-1], _size(launch, variant)), size)
 
@@ -110,7 +110,7 @@ def _table_position(launch: Launch) -> int:
     return position
 
 
-def _made(
+def _make(
     name: str,
     launch: Launch,
     blocks: int,
@@ -124,9 +124,9 @@ def _made(
     if times != 1:
         raise ValueError(f"the kernels must define `constexpr int BLOCKS` once, found {times} times: adapt {__name__}")
     for old, new in edits:
-        preamble = substituted(preamble, old, new)
-    inputs = _declared(kernel.in_params) + more_parameters
-    return _kernel(inputs, _declared(kernel.out_params), operation, f"gpuinit_{name}_{table}_{blocks}", preamble)
+        preamble = substitute(preamble, old, new)
+    inputs = _declare(kernel.in_params) + more_parameters
+    return _kernel(inputs, _declare(kernel.out_params), operation, f"gpuinit_{name}_{table}_{blocks}", preamble)
 
 
 @functools.cache
@@ -136,12 +136,12 @@ def _kernel(inputs: str, outputs: str, operation: str, name: str, preamble: str)
     return cupy.ElementwiseKernel(inputs, outputs, operation, name, preamble=preamble, options=("--fmad=false",), no_return=True)
 
 
-def _declared(parameters: tuple[Any, ...]) -> str:
+def _declare(parameters: tuple[Any, ...]) -> str:
     """The parameters of a kernel as CuPy is given them."""
     return ", ".join(f"{'raw ' if p.raw else ''}{p.ctype if p.dtype is None else p.dtype} {p.name}" for p in parameters)
 
 
-def substituted(text: str, old: str, new: str) -> str:
+def substitute(text: str, old: str, new: str) -> str:
     """The text with its only `old` replaced.
 
     Raises

@@ -62,7 +62,7 @@ def _fill(name: str, x: Any) -> Any:
     return getattr(gi, KERNELS[name])(x, generator=gi.Generator(3))
 
 
-def _built(name: str, x: Any, variant: Variant) -> Built:
+def _build(name: str, x: Any, variant: Variant) -> Built:
     return build(name, internals.launch_of(lambda: _fill(name, x)), variant)
 
 
@@ -71,7 +71,7 @@ def _check(quick: bool, name: str, dtype: str, variant: Variant) -> None:
     x = cupy_module().zeros(_CHECKED_QUICKLY if quick else _CHECKED, dtype_of(dtype))
     expected = _fill(name, x).copy()
     x.view("uint8")[...] = 0x5A
-    _built(name, x, variant).fill(x)
+    _build(name, x, variant).fill(x)
     differ = int((x.view("uint8") != expected.view("uint8")).sum())
     if differ:
         raise ValueError(f"{differ} of {x.nbytes} bytes are not the library's, with {variant.threads} threads per block")
@@ -82,7 +82,7 @@ def _measure(task: Task, name: str, dtype: str, table: str, blocks: int, size: i
 
     def peer(threads: int) -> Peer:
         variant = Variant(blocks, threads, table)
-        return Peer(_label(threads), "cuda", lambda case, x, _: Runner(partial(_built(name, x, variant).fill, x)), events=True)
+        return Peer(_label(threads), "cuda", lambda case, x, _: Runner(partial(_build(name, x, variant).fill, x)), events=True)
 
     case = next(case for case in CASES if case.function == KERNELS[name])
     peers = [*map(peer, THREADS), *select("cuda", [OURS, MEMSET])]

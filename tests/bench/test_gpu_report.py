@@ -383,7 +383,7 @@ def test_the_most_valuable_fills_come_first():
 
 
 def test_a_substitution_that_finds_nothing_raises():
-    assert variant_kernels.substituted("a b c", "b", "x") == "a x c"
+    assert variant_kernels.substitute("a b c", "b", "x") == "a x c"
     for text in ("a c", "b b"):
         with pytest.raises(ValueError, match="must contain 'b' once"):
-            variant_kernels.substituted(text, "b", "x")
+            variant_kernels.substitute(text, "b", "x")
