@@ -16,11 +16,12 @@ from gpuinit._backends import kernel_sources
 from gpuinit._backends.host import compiled, sampling
 from gpuinit._backends.host.workspace import Workspace
 from gpuinit._contract import distributions
+from gpuinit._contract.dtypes import as_dtype, working
 from gpuinit._contract.generator import Stream
 from tests.support.arrays import by_ufuncs
 
 STREAM = Stream(gi.Generator(42).reserve(0).key, 7)
-DTYPES = [np.dtype(np.float32), np.dtype(np.float64)]
+DTYPES = [as_dtype(name) for name in ("float16", "bfloat16", "float32", "float64")]
 DISTRIBUTIONS = [
     (distributions.uniform, (-0.1, 0.1)),
     (distributions.uniform, (0, 1e-40)),
@@ -33,14 +34,32 @@ DISTRIBUTIONS = [
 PADDING = 16
 
 
-@pytest.fixture(autouse=True)
-def _only_where_compiled():
-    if compiled.library() is None:
+@pytest.fixture(autouse=True, params=kernel_sources.HOST_LEVELS, ids="level {}".format)
+def level(request, monkeypatch):
+    """Each level of CPUs that the kernels are compiled for, as far as this CPU has it."""
+    best = compiled.library()
+    if best is None:
         pytest.skip("gpuinit was installed without a C++ compiler")
+    if request.param > best.gpuinit_level() or not kernel_sources.host_library(request.param).exists():
+        pytest.skip("this CPU or compiler does not have the level")
+    library = compiled.load(request.param)
+    monkeypatch.setattr(compiled, "library", lambda: library)
+    compiled.sampler_of.cache_clear()
+    yield request.param
+    compiled.sampler_of.cache_clear()
 
 
 def ufuncs(distribution, dtype):
-    return sampling.by_ufuncs(distribution)
+    """A sampler for arrays of a dtype: 16-bit ones are rounded from float32."""
+    sample = sampling.by_ufuncs(distribution)
+
+    def sample_and_round(space, stream, starts, length, out):
+        values = np.empty(out.shape, working(dtype))
+        sample(space, stream, starts, length, values)
+        with np.errstate(all="ignore"):
+            out[...] = values
+
+    return sample_and_round
 
 
 def drawn(by, distribution, dtype, starts, length):
@@ -52,15 +71,17 @@ def drawn(by, distribution, dtype, starts, length):
     return out[PADDING:-PADDING]
 
 
-# A run within a block, over the ends of blocks and of the 256 that are drawn at once; many runs; numbers beyond 2**32.
+# A run within a block, over the ends of blocks, of vectors and of the 256 blocks drawn at once; many runs; numbers beyond 2**32.
 @pytest.mark.parametrize(
     ("starts", "length"),
     [
         ([0], 1),
         ([3], 2),
         ([5], 20_000),
-        ([2047], 2),
-        ([2048], 2048),
+        ([1023], 2),
+        ([1024], 1024),
+        ([0, 5], 33),
+        ([2**34 - 6], 12),
         ([1], 2047),
         ([9, 0, 9, 1001], 1),
         (list(range(6, 90_000, 1000)), 13),
