@@ -38,6 +38,10 @@ def tensors(*places):
             "must have a header .* no name is twice, got another: 'a' is there twice",
             id="twice",
         ),
+        *(
+            pytest.param({"__metadata__": metadata}, {"data": b""}, "__metadata__ must be a map of strings", id=f"{metadata}")
+            for metadata in ([], "pt", {"format": 1}, {"format": "pt", "notes": {}})
+        ),
         pytest.param({"a": 1}, {"data": b""}, "a must have dtype, shape and data_offsets.* got 1", id="no entry"),
         *(
             pytest.param({"a": ONE | change}, {"data": bytes(8)}, f"a{message}", id=f"{change}")
