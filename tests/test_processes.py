@@ -30,6 +30,25 @@ def test_a_fork_after_fills():
 
 
 @needs_fork
+def test_threads_of_a_child_fill():
+    """The lock of the generators, held for the fork, is free again on both sides; the thread that forks would not notice."""
+    forking("""
+        def fills():
+            filled = []
+            thread = threading.Thread(target=lambda: filled.append(fill("uniform_", {}, 8, 1)), daemon=True)
+            thread.start()
+            thread.join(10)
+            return bool(filled)
+
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if fills() else 1)
+        assert fills()
+        assert os.waitpid(child, 0)[1] == 0
+    """)
+
+
+@needs_fork
 def test_a_fork_of_a_fork():
     forking("""
         expected = digest()

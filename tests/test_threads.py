@@ -160,6 +160,31 @@ def test_an_error_of_a_helper_reaches_the_caller():
     """)
 
 
+def test_an_error_of_the_caller_ends_the_work_of_helpers():
+    """They end the item that each is at, and take no more."""
+    run("""
+        from gpuinit._backends.threads import for_each
+        begun, taken = threading.Event(), []
+
+        def work(items):
+            for item in items:
+                taken.append(item)
+                if threading.current_thread() is threading.main_thread():
+                    assert begun.wait(30)
+                    raise KeyboardInterrupt
+                begun.set()
+                time.sleep(0.01)
+
+        gi.set_num_threads(3)
+        try:
+            for_each(work, range(1000), most=1000)
+        except KeyboardInterrupt:
+            assert len(taken) < 300, len(taken)
+        else:
+            raise AssertionError("the error is lost")
+    """)
+
+
 def test_an_interrupt_ends_a_fill_and_the_next_is_right():
     run("""
         import _thread

@@ -18,8 +18,9 @@ WIDE = ("float32", "float64")
 SHAPES = {
     fills.DRAWN: [(), (1,), (7,), (3, 5), (2, 3, 4), (0,), (150,)],
     fills.SCALED: [(3, 5), (2, 3, 4), (4, 3, 2, 2)],
-    # 33 and 40 rows are permuted by 6 bits, 5 rows and 1 row by the least number of bits, 5; 300 by an odd number above it.
-    fills.SPARSE: [(5, 3), (33, 4), (40, 6), (1, 3), (300, 1)],
+    # 33 and 40 rows are permuted by 6 bits, and so are 64, all that there are; 5 rows and 1 row by the least number of bits, 5;
+    # 300 by an odd number above it.
+    fills.SPARSE: [(5, 3), (33, 4), (40, 6), (1, 3), (300, 1), (64, 2)],
     fills.ORTHOGONAL: [(3, 5), (5, 3), (4, 4), (2, 3, 4), (12, 2, 3), (1, 1), (1, 7), (7, 1), (40, 33)],
 }
 FILLS = fills.select(*SHAPES, edges=True)

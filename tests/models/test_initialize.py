@@ -10,6 +10,7 @@ import pytest
 
 import gpuinit as gi
 from gpuinit import rules
+from gpuinit._backends import targets
 from gpuinit._contract.dtypes import as_dtype
 from tests.support.arrays import to_host
 
@@ -224,6 +225,16 @@ def test_errors_come_before_anything_is_written(arguments, error, message):
     with pytest.raises(error, match=re.compile(message, re.DOTALL)):
         gi.initialize(**{"model": arrays, "rules": RULES, "seed": 0} | arguments)
     assert all((array == 7).all() for array in arrays.values())
+
+
+@pytest.mark.parametrize("initializer", ["normal_(std=-1)", lambda array, generator, param: 1 / 0], ids=["planned", "called"])
+def test_after_an_error_fills_are_those_of_before(initializer):
+    """Writes are collected no longer than `initialize` plans them, or a callable makes them."""
+    before = targets._handler.get()
+    with pytest.raises((ValueError, ZeroDivisionError)):
+        gi.initialize(model(), [("*", initializer)], seed=1)
+    assert (gi.ones_(np.zeros(3)) == 1).all()
+    assert targets._handler.get() is before
 
 
 def test_overlapping_parameters_are_refused():

@@ -64,6 +64,9 @@ LAYOUTS = {
     "each dtype, kept": described({f"{dtype}.keep": (dtype, (8, 4)) for dtype in [*FILLED, *BYTES]}),
     "unaligned": described({"pad.keep": ("U8", (1,)), **{f"{dtype}.weight": (dtype, (33, 3)) for dtype in FILLED}}),
     "empty and 0-d": described({"none": ("F32", (0,)), "row": ("F16", (3, 0, 2)), "one": ("F64", ()), "one.keep": ("I64", ())}),
+    "an empty one named after what begins at its place": dict(
+        reversed(described({"none": ("F32", (0,)), "a": ("F32", (3,))}).items())
+    ),
     "nothing": {},
     "only metadata": {"__metadata__": {"format": "pt"}},
     "header's order is not the file's": dict(reversed(described({"b": ("F32", (4, 4)), "a": ("BF16", (5,))}).items())),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import runpy
 import shutil
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -22,6 +23,7 @@ from tests.support.arrays import by_ufuncs
 
 STREAM = Stream(gi.Generator(42).reserve(0).key, 7)
 DTYPES = [as_dtype(name) for name in ("float16", "bfloat16", "float32", "float64")]
+SIXTEEN = DTYPES[:2]
 DISTRIBUTIONS = [
     (distributions.uniform, (-0.1, 0.1)),
     (distributions.uniform, (0, 1e-40)),
@@ -95,6 +97,30 @@ def test_runs(make, parameters, dtype, starts, length):
     distribution = make(dtype, *parameters)
     one_by_one = [drawn(ufuncs, distribution, dtype, [start], length) for start in starts]
     assert drawn(compiled.sampler_of, distribution, dtype, starts, length).tobytes() == np.concatenate(one_by_one).tobytes()
+
+
+def around_the_middles(dtype):
+    """Numbers at the middles between neighbours of a 16-bit dtype, where ties go to the even one, and a float32 to each side.
+
+    The neighbours are the least, those about the least normal one and about 1, and the largest, which infinity follows.
+    """
+    infinity, one, least_normal = np.array([np.inf, 1, ml_dtypes.finfo(dtype).tiny], dtype).view(np.uint16).tolist()
+    grid = np.arange(infinity, dtype=np.uint16).view(dtype).astype(np.float64)
+    middles = ((grid + np.append(grid[1:], 2 * grid[-1] - grid[-2])) / 2).astype(np.float32)  # exact
+    below = [k + step for k in (0, least_normal - 2, one - 2, infinity - 4) for step in range(4)]
+    sides = [middles[below], *(np.nextafter(middles[below], np.float32(end)) for end in (-np.inf, np.inf))]
+    return np.concatenate([sign * side for sign in (1, -1) for side in sides])
+
+
+@pytest.mark.parametrize("dtype", SIXTEEN, ids=str)
+def test_rounding_to_sixteen_bits(dtype):
+    """As NumPy and ml_dtypes round; where a vector rounds eight numbers at a time, and of those that are left."""
+    for value in around_the_middles(dtype):
+        with np.errstate(over="ignore"):
+            expected = np.full(11, value).astype(dtype)
+        assert (
+            drawn(compiled.sampler_of, distributions.normal(dtype, value, 0), dtype, [5], 11).tobytes() == expected.tobytes()
+        ), value
 
 
 @pytest.mark.parametrize("dtype", [np.complex64, np.complex128])

@@ -12,7 +12,7 @@ from gpuinit._backends.host.workspace import Workspace
 from tests.support.stream import words_at
 
 
-@pytest.mark.parametrize("shape", [(2**33,), (2**18, 2**15), (3, 2**31 + 1), (2**31 + 1, 2)], ids=str)
+@pytest.mark.parametrize("shape", [(2**33,), (2**18, 2**15), (3, 2**31 + 1), (2**31 + 1, 2), (2, 3, 2**17 + 1)], ids=str)
 def test_pieces_follow_each_other(shape):
     """One element stands for all: pieces are views, so that none is ever looked at."""
     expected = 0
