@@ -118,9 +118,8 @@ def test_rounding_to_sixteen_bits(dtype):
     for value in around_the_middles(dtype):
         with np.errstate(over="ignore"):
             expected = np.full(11, value).astype(dtype)
-        assert (
-            drawn(compiled.sampler_of, distributions.normal(dtype, value, 0), dtype, [5], 11).tobytes() == expected.tobytes()
-        ), value
+        constant = distributions.normal(dtype, value, 0)
+        assert drawn(compiled.sampler_of, constant, dtype, [5], 11).tobytes() == expected.tobytes(), value
 
 
 @pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
