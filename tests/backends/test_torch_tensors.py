@@ -1,4 +1,4 @@
-"""Tensors are filled where they lie, as arrays are: the same bits, the same object, and what autograd has to know."""
+"""Tensors are filled in place, as arrays are: the same bits, the same object, and what autograd has to know."""
 
 from __future__ import annotations
 

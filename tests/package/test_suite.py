@@ -1,4 +1,4 @@
-"""The tests themselves: where they lie, and what they import."""
+"""The tests themselves: their folders, and what they import."""
 
 from __future__ import annotations
 
