@@ -100,6 +100,10 @@ __forceinline__ void fill_run(const Transform &transform, const Stream &stream, 
     while (length > 0) {
         const u64 skipped = start % count, room = CHUNK * count - skipped, taken = length < room ? length : room;
         draw_blocks(stream, start / count, (skipped + taken + count - 1) / count, (u32 *)words);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+        if constexpr (sizeof(Word) == 8)  // of two 32-bit words, the first is the low half
+            for (u64 j = 0; j < skipped + taken; ++j) words[j] = words[j] << 32 | words[j] >> 32;
+#endif
         if constexpr (sizeof(T) == sizeof(W)) {
             evaluate(transform, words + skipped, start, taken, out);
         } else {

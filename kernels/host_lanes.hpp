@@ -70,11 +70,8 @@ __forceinline__ void store_blocks(u32 *out, Lanes<u64> c0, Lanes<u64> c1, Lanes<
     _mm256_storeu_si256((__m256i *)out, _mm256_permute2x128_si256(even, odd, 0x20));
     _mm256_storeu_si256((__m256i *)(out + 8), _mm256_permute2x128_si256(even, odd, 0x31));
 #else
-    const Lanes<u64> first = (c0 & 0xffffffff) | c1 << 32, second = (c2 & 0xffffffff) | c3 << 32;
-    for (int k = 0; k < Vector<u64>::lanes; ++k) {
-        store_lanes(out + 4 * k, (u64)first[k]);
-        store_lanes(out + 4 * k + 2, (u64)second[k]);
-    }
+    for (int k = 0; k < Vector<u64>::lanes; ++k)
+        store_lanes(out + 4 * k, Block{{(u32)c0[k], (u32)c1[k], (u32)c2[k], (u32)c3[k]}});
 #endif
 }
 
