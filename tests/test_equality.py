@@ -16,8 +16,8 @@ SCALED = fills.select(fills.SCALED)
 SPARSE = fills.select(fills.SPARSE, edges=True)
 CONSTANTS = fills.select(fills.CONSTANT, fills.STRUCTURED)
 
-# Around the ends of blocks (4 or 8 elements) and of a grid's thread blocks (128 loop indices); two pieces of the CPU's.
-SIZES = [(0,), (1,), (3,), (4,), (5,), (7,), (8,), (9,), (15,), (31,), (32,), (33,), (1023,), (1024,), (1025,), (70_001,)]
+# Around the ends of blocks (2 or 4 elements), of threads (16 or 32) and of a grid's thread blocks; two pieces of the CPU's.
+SIZES = [(0,), (1,), (2,), (3,), (4,), (5,), (15,), (16,), (17,), (31,), (32,), (33,), (4095,), (4096,), (4097,), (140_001,)]
 SHAPES = [(), (0, 4), (3, 5), (2, 3, 4), (1, 1, 7, 1), (17, 9)]
 
 

@@ -29,8 +29,8 @@ DRAWN = [
     (distributions.truncated, (0, 1, 6.2, np.inf), REALS),
 ]
 CONSTANTS = [(0, EVERY), (1, EVERY), (-0.0, INEXACT), (0.1, INEXACT), (1.5 - 2j, COMPLEX)]
-# Around the ends of 16 bytes, of a thread's two blocks, of what a warp writes (256 float64, 512 others) and of several warps.
-SHAPES = [(), (1,), (3,), (7,), (17,), (3, 5), (2, 3, 4), (255,), (256,), (257,), (511,), (512,), (513,), (4, 1025)]
+# Around the ends of 16 bytes, of a thread's eight blocks, of what a warp writes (512 float64, 1024 others) and of several warps.
+SHAPES = [(), (1,), (3,), (7,), (17,), (3, 11), (2, 3, 4), (511,), (512,), (513,), (1023,), (1024,), (1025,), (4, 1025)]
 
 
 class Batch:
