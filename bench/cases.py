@@ -177,23 +177,31 @@ class Bar(NamedTuple):
 
 _LARGE = (4096, 4096)  # 2**24 elements
 BARS = (
-    Bar(BY_NAME["uniform_ on [0, 1)"], "float32", _LARGE, 1.6),
-    Bar(BY_NAME["uniform_ on [0, 1)"], "float64", _LARGE, 1.5),
-    Bar(BY_NAME["uniform_ on [-0.1, 0.1)"], "float32", _LARGE, 1.6),
-    Bar(BY_NAME["uniform_ on [-0.1, 0.1)"], "float64", _LARGE, 1.5),
-    Bar(BY_NAME["normal_"], "float32", _LARGE, 1.3),
-    Bar(BY_NAME["normal_"], "float64", _LARGE, 1.5),
-    Bar(BY_NAME["trunc_normal_"], "float32", _LARGE, 8.0),
-    Bar(BY_NAME["sparse_"], "float32", (2048, 2048), 3.0),
+    *(Bar(BY_NAME[name], "float32", _LARGE, 7.0) for name in ("uniform_ on [0, 1)", "uniform_ on [-0.1, 0.1)")),
+    *(Bar(BY_NAME[name], "float64", _LARGE, 5.0) for name in ("uniform_ on [0, 1)", "uniform_ on [-0.1, 0.1)")),
+    *(Bar(BY_NAME["uniform_ on [0, 1)"], dtype, _LARGE, 6.0) for dtype in ("bfloat16", "float16")),
+    Bar(BY_NAME["normal_"], "float32", _LARGE, 5.0),
+    Bar(BY_NAME["normal_"], "float64", _LARGE, 11.0),
+    *(Bar(BY_NAME["normal_"], dtype, _LARGE, 5.0) for dtype in ("bfloat16", "float16")),
+    Bar(BY_NAME["trunc_normal_"], "float32", _LARGE, 40.0),
+    Bar(BY_NAME["sparse_"], "float32", (2048, 2048), 4.0),
     Bar(BY_NAME["orthogonal_"], "float32", (2048, 2048), 1.6),
     Bar(BY_NAME["orthogonal_"], "float32", (4096, 512), 2.0),
     Bar(BY_NAME["orthogonal_"], "float32", (512, 4096), 2.0),
     Bar(BY_NAME["orthogonal_"], "float32", (512, 512), 1.0),
-    Bar(BY_NAME["zeros_"], "float32", _LARGE, 0.75, numpy=0),
-    Bar(BY_NAME["constant_"], "float32", _LARGE, 0.75, numpy=0),
+    Bar(BY_NAME["zeros_"], "float32", _LARGE, 0.9, numpy=0),
+    Bar(BY_NAME["constant_"], "float32", _LARGE, 0.9, numpy=0),
     Bar(BY_NAME["eye_"], "float32", _LARGE, 1.0, numpy=0),
-    Bar(BY_NAME["dirac_"], "float32", (1024, 1024, 4, 4), 1.0, numpy=0),
-    Bar(BY_NAME["uniform_ on [0, 1)"], "float32", (64, 64), 0.4, arrays=100, numpy=0),
-    Bar(BY_NAME["normal_"], "float32", (64, 64), 0.4, arrays=100, numpy=0),
-    Bar(BY_NAME["trunc_normal_"], "float32", (64, 64), 2.5, arrays=100, numpy=0),
+    Bar(BY_NAME["dirac_"], "float32", (1024, 1024, 4, 4), 2.0, numpy=0),
+    *(
+        Bar(BY_NAME[name], "float32", (64, 64), torch, arrays=100, numpy=0)
+        for name, torch in (
+            ("uniform_ on [0, 1)", 1.3),
+            ("normal_", 1.3),
+            ("trunc_normal_", 8.0),
+            ("xavier_uniform_", 1.0),
+            ("kaiming_normal_", 1.0),
+            ("zeros_", 0.5),
+        )
+    ),
 )
