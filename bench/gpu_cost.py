@@ -28,8 +28,8 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "gpu_cost.md"
 ARCHITECTURES = (75, 80, 90, 100, 120)
 DTYPES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}  # and their bytes
 C_TYPES = {"float32": "float", "float64": "double"}  # CuPy's classes of the 16-bit types have the dtypes' names
-BATCHES = ("uniform_batch", "normal_batch", "truncated_batch")
-KERNELS = ("uniform", "normal", "truncated", *BATCHES, "sparse", "constant", "eye", "dirac", "trunc")
+BATCHES = ("uniform_batch", "normal_batch", "truncated_batch", "narrow_batch")
+KERNELS = ("uniform", "normal", "truncated", "narrow", *BATCHES, "sparse", "constant", "eye", "dirac", "trunc")
 MODELLED = KERNELS[:3]
 BUDGETS = {  # instructions per element, at most: architecture -> kernel -> dtype
     90: {

@@ -1,4 +1,5 @@
-// inverse_cdf(table, word): Phi^-1 of the odd integer `word | 1` as a fraction of its range, from a table of short polynomials.
+// inverse_cdf(table, word, bits): Phi^-1 of the odd integer `word | 1` in units of 2**-bits, from a table of short polynomials; a word
+// is a fraction of its range unless told otherwise.
 // v, the word as a signed integer, is rounded to the working precision W. v's exponent and leading mantissa bits are the row,
 // its mantissa, from 1 to 2, the polynomial's argument; rows hold Phi^-1 <= 0 and are for v > 0, v < 0 mirrors them.
 #pragma once
@@ -6,7 +7,7 @@
 
 namespace gpuinit {
 
-constexpr int OCTAVES = 64;  // of probabilities: 2**-64 <= p < 1
+constexpr int OCTAVES = 128;  // of probabilities: 2**-128 <= p < 1
 
 template <typename W> struct Table;
 
@@ -24,14 +25,14 @@ __device__ __forceinline__ i32 as_signed(u32 word) { return (i32)word; }
 __device__ __forceinline__ i64 as_signed(u64 word) { return (i64)word; }
 
 template <typename W, typename Word>
-__device__ __forceinline__ W inverse_cdf(const W *table, Word word) {
+__device__ __forceinline__ W inverse_cdf(const W *table, Word word, int bits = 8 * sizeof(Word)) {
     using Bits = typename Real<W>::Word;
     using Row = Table<W>;
     constexpr Bits mantissa = (Bits(1) << Row::mantissa_bits) - 1;
     constexpr Bits one = Bits(Row::bias) << Row::mantissa_bits;
     constexpr Bits sign = Bits(1) << (8 * sizeof(Bits) - 1);
-    // Row of v = 1, which stands for p = 2**-32 or 2**-64, less the exponent field of 1.
-    constexpr int offset = (OCTAVES - 8 * (int)sizeof(Word) - Row::bias) * (1 << Row::segment_bits);
+    // Row of v = 1, which stands for p = 2**-bits, less the exponent field of 1.
+    const int offset = (OCTAVES - bits - Row::bias) * (1 << Row::segment_bits);
 
     const Bits v = Real<W>::bits(Real<W>::from(as_signed(word | 1)));
     const int number = (int)((v & ~sign) >> (Row::mantissa_bits - Row::segment_bits)) + offset;

@@ -77,8 +77,9 @@ def _by_columns(name: str, launch: Launch, variant: Variant) -> Built:
 
 def _by_shared(name: str, launch: Launch, variant: Variant) -> Built:
     rows = launch.arguments[_table_position(launch)].size // _ROW_FLOATS
-    # A normal's 32-bit words stand for probabilities from 2**-32 on: the upper half of the table.
-    first = rows // 2 if name == "normal" else 0
+    # Of probabilities from 2**-128 on, the 32-bit words of a normal stand for those from 2**-32 on, and the 64-bit ones of an
+    # interval that reaches to the mean for those from 2**-64 on.
+    first = rows - rows // (4 if name == "normal" else 2)
     copy = _COPY_ROWS.format(count=rows - first, first=first, floats=_ROW_FLOATS)
     operation = copy + substitute(substitute(launch.kernel.operation, _FILL, _FILL_ALL), "&table[0]", "rows")
     edits = ((_LOAD_CONSTANT, _LOAD_SHARED),)

@@ -1,4 +1,4 @@
-"""The C++ structs of `kernels/uniform.cuh` and `kernels/normal.cuh` that make values of words: the one list of their members.
+"""The C++ structs of `kernels/{uniform,normal,narrow}.cuh` that make values of words: the one list of their members.
 
 CuPy's declaration of a kernel, the arguments of a launch, a record of a batch, and what compiled CPU kernels read follow from it.
 """
@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpuinit._contract.distributions import Distribution, Normal, Truncated, Uniform
+from gpuinit._contract.distributions import Distribution, Narrow, Normal, Sampled, Truncated, Uniform
+from gpuinit._contract.narrow import DEGREE
 
 TABLE = "table"  # the address of the inverse CDF's table
 WORKING = "W"  # a number of the working precision
@@ -71,17 +72,21 @@ TRUNCATED = Struct(
         Member("start", "uint64"),
         Member("factor", "uint64"),
         Member("shift", "int32"),
+        Member("bits", "int32"),
         Member("mean"),
         Member("std"),
         Member("least"),
         Member("greatest"),
     ),
 )
-STRUCTS = {struct.name: struct for struct in (UNIFORM, NORMAL, TRUNCATED)}
-_STRUCT_OF: dict[type, Struct] = {Uniform: UNIFORM, Normal: NORMAL, Truncated: TRUNCATED}
+NARROW = Struct(
+    "narrow", "narrow.cuh", (*(Member(f"c{power}") for power in range(DEGREE + 1)), Member("least"), Member("greatest"))
+)
+STRUCTS = {struct.name: struct for struct in (UNIFORM, NORMAL, TRUNCATED, NARROW)}
+_STRUCT_OF: dict[type, Struct] = {Uniform: UNIFORM, Normal: NORMAL, Truncated: TRUNCATED, Narrow: NARROW}
 
 
-def struct_of(distribution: Uniform | Normal | Truncated) -> Struct:
+def struct_of(distribution: Sampled) -> Struct:
     """Return the struct that makes a distribution's values."""
     return _STRUCT_OF[type(distribution)]
 

@@ -6,13 +6,11 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
-from gpuinit._contract.distributions import Distribution, Normal, Point, Truncated, Uniform
-from gpuinit._contract.normal_cdf import ONE
+from gpuinit._contract.distributions import Distribution, Narrow, Normal, Point, Uniform
 
 # Where a normal density is below exp(-40) of its highest value on the interval, nothing is left that float64 could tell;
 # pictures end where it is below 1e-4 of it.
@@ -61,7 +59,9 @@ def density(distribution: Distribution) -> Density:
             return _flat(float(mean), 0.0)
         case Normal(mean=mean, std=std):
             return _normal(float(mean), float(std), -math.inf, math.inf)
-    return _normal(float(distribution.mean), float(distribution.std), *_interval(distribution))
+        case Narrow(parameters=parameters):
+            return _narrow(*parameters)
+    return _normal(float(distribution.mean), float(distribution.std), *distribution.interval)
 
 
 def _flat(low: float, width: float) -> Density:
@@ -74,11 +74,25 @@ def _flat(low: float, width: float) -> Density:
     return Density(low + width / 2, width / math.sqrt(12), (low, high), pdf)
 
 
-def _interval(distribution: Truncated) -> tuple[float, float]:
-    """The interval of z, by inversion of its probabilities: `least` and `greatest` are its bounds' neighbours in the dtype."""
-    below, above = distribution.start, ONE - 1 - distribution.start - distribution.width
-    quantile = NormalDist().inv_cdf
-    return quantile(below / ONE) if below else -math.inf, -quantile(above / ONE) if above else math.inf
+def _narrow(mean: float, std: float, low: float, high: float) -> Density:
+    """As `_normal`, in half lengths of the interval from its middle: z itself may differ by less than a float tells."""
+    middle, half = low + (high - low) / 2, (high - low) / 2
+    slope, square = (middle - mean) / std * (half / std), (half / std) ** 2
+
+    def relative(eta: Any) -> Any:
+        return np.exp(-eta * (slope + square / 2 * eta))
+
+    eta, weights = _legendre()
+    mass = weights * relative(eta)
+    centre = float(mass @ eta / mass.sum())
+    deviation = math.sqrt(float(mass @ (eta - centre) ** 2 / mass.sum()))
+    scale = half * float(mass.sum())
+
+    def pdf(values: Any) -> np.ndarray:
+        x = np.asarray(values, np.float64)
+        return np.where((low <= x) & (x <= high), relative(np.clip((x - middle) / half, -1, 1)) / scale, 0.0)
+
+    return Density(middle + half * centre, half * deviation, (low, high), pdf)
 
 
 def _normal(mean: float, std: float, low: float, high: float) -> Density:

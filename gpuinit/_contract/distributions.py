@@ -14,10 +14,14 @@ import numpy as np
 
 from gpuinit._contract.arguments import complex_number, finite_in, not_negative, positive, real
 from gpuinit._contract.dtypes import real_part, round_parameter, working
+from gpuinit._contract.narrow import quantile_series
 from gpuinit._contract.normal_cdf import interval
 
-# The least width of a truncation interval, as a fixed-point probability: 2**-32, a mass of 2.3e-10.
+# Of a truncation interval that is not narrow, in units of its fixed-point probabilities: as many values as 32-bit words have.
 LEAST_WIDTH = 2**32
+# Intervals up to so many std long are narrow, and shorter ones in proportion where they lie farther than one std from the mean:
+# the error of the polynomial is then below 2**-25, or 2**-56, of their length.
+NARROW = {np.dtype(np.float32): 1 / 4, np.dtype(np.float64): 1 / 64}
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,17 +55,19 @@ class Normal:
 
 @dataclass(frozen=True, eq=False)
 class Truncated:
-    """z * std + mean with Phi(z) in [start, start + width] * 2**-64, clamped to [least, greatest].
+    """z * std + mean with Phi(z) in [start, start + width] * 2**-bits, clamped to [least, greatest].
 
-    A negative `std` stands for the interval's mirror image.
+    A negative `std` stands for the interval's mirror image. `interval` has z's bounds, for looking at alone.
     """
 
     start: int
     width: int
+    bits: int
     mean: Any
     std: Any
     least: Any
     greatest: Any
+    interval: tuple[float, float]
 
     @property
     def multiplier(self) -> int:
@@ -79,7 +85,30 @@ class Truncated:
         return 64 - self.width.bit_length()
 
 
-Distribution = Point | Uniform | Normal | Truncated
+@dataclass(frozen=True, eq=False)
+class Narrow:
+    """A truncated normal on a short interval: c0 + c1 s + ... + c8 s**8 with s uniform on [-1, 1], clamped to [least, greatest].
+
+    `parameters` are mean, std, a and b, for looking at alone.
+    """
+
+    c0: Any
+    c1: Any
+    c2: Any
+    c3: Any
+    c4: Any
+    c5: Any
+    c6: Any
+    c7: Any
+    c8: Any
+    least: Any
+    greatest: Any
+    parameters: tuple[float, float, float, float]
+
+
+# What an element makes of its word; a `Point` reads none.
+Sampled = Uniform | Normal | Truncated | Narrow
+Distribution = Point | Sampled
 
 
 # What is cached below depends on its arguments alone: a dtype, and numbers that were made floats (0.0 for -0.0 does no harm,
@@ -150,23 +179,22 @@ def _truncated(dtype: np.dtype[Any], mean: float, std: float, low: float, high: 
     least, greatest = _smallest_from(low, dtype), _largest_to(high, dtype)
     if least > greatest or least == math.inf or greatest == -math.inf:
         raise ValueError(f"[a, b] holds no value of {dtype}, got a={low}, b={high}")
+    bounds = round_parameter(least, real_type), round_parameter(greatest, real_type)
     alpha, beta = (low - center) / width, (high - center) / width
+    if (high - low) / width * max(1.0, abs(alpha), abs(beta)) <= NARROW[real_type]:
+        series = (round_parameter(c, real_type) for c in quantile_series(center, width, low, high))
+        return Narrow(*series, *bounds, (center, width, low, high))
     mirrored = alpha > 0
-    start, mass = interval(-beta, -alpha) if mirrored else interval(alpha, beta)
+    within = (-beta, -alpha) if mirrored else (alpha, beta)
+    start, mass, bits = interval(*within)
     if mass < LEAST_WIDTH:
         raise ValueError(
-            f"[a, b] must hold a probability of at least 2**-32 (2.3e-10), got a={low}, b={high}: from {alpha:.4g} "
-            f"to {beta:.4g} std from the mean; widen the interval or raise std={width}"
+            f"[a, b] must reach to 11 std from the mean, or be narrow, got a={low}, b={high}: from {alpha:.4g} to {beta:.4g} std "
+            f"from the mean={center}; move [a, b] or raise std={width}"
         )
     deviation = round_parameter(width, real_type)
-    return Truncated(
-        start,
-        mass,
-        round_parameter(center, real_type),
-        -deviation if mirrored else deviation,
-        round_parameter(least, real_type),
-        round_parameter(greatest, real_type),
-    )
+    center = round_parameter(center, real_type)
+    return Truncated(start, mass, bits, center, -deviation if mirrored else deviation, *bounds, within)
 
 
 @np.errstate(all="ignore")  # the neighbour of a subnormal number counts as an underflow

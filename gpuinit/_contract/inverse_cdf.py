@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-# p = |v| * 2**-64 with v odd, so the exponents of p run from -64 to -1.
-OCTAVES = 64
+OCTAVES = 128  # of probabilities, from 2**-128 to 1
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,21 @@ import functools
 import math
 from decimal import Context, Decimal, localcontext
 
-ONE = 2**64  # probability 1 in fixed point
+BITS = 64  # of a probability in fixed point
+MOST_BITS = 128  # behind the point, of a tail's
 _DIGITS = Context(prec=110)
 _SQRT_2PI = Decimal(
     "2.50662827463100050241576528481104525300698674060993831662992357634229365460784197494659583837805726611600997"
 )
-# Beyond 16 std the tail is smaller than 2**-64 by a factor of 1e37, and within 1e-40 std of the mean Phi is 1/2 to 40 digits:
-# of Phi * 2**64, rounded down, only the side matters then.
+# Beyond 16 std the tail is smaller than 2**-128 by a factor of 1e18, and within 1e-40 std of the mean Phi is 1/2 to 40 digits:
+# of Phi in fixed point, rounded down, only the side matters then.
 _FAR = 16
 _FAR_TAIL = Decimal("1e-58")
 _NEAR = 1e-40
 
 
 def cdf(x: float) -> Decimal:
-    """Phi(x) for any float, infinite ones included; absolute error below 1e-40, and never on the other side of 0, 1/2 or 1."""
+    """Phi(x) for any float, infinite ones included; absolute error below 1e-40 (1e-57 in the lower tail), and never on the other side of 0, 1/2 or 1."""
     if math.isinf(x):
         return Decimal(1 if x > 0 else 0)
     with localcontext(_DIGITS):
@@ -38,8 +39,13 @@ def cdf(x: float) -> Decimal:
 
 
 @functools.lru_cache(maxsize=1024)
-def interval(alpha: float, beta: float) -> tuple[int, int]:
-    """Start and width of [Phi(alpha), Phi(beta)] as integers in units of 2**-64, each rounded down, the width below 2**64."""
+def interval(alpha: float, beta: float) -> tuple[int, int, int]:
+    """Start and width of [Phi(alpha), Phi(beta)], alpha <= 0, as integers below 2**64, each rounded down; and their unit, 2**-bits.
+
+    Between two lower tails, the unit is the least that leaves Phi(beta) below 1/2 of 2**64 units.
+    """
     low, high = cdf(alpha), cdf(beta)
     with localcontext(_DIGITS):
-        return int(low * ONE), min(int((high - low) * ONE), ONE - 1)
+        spare = MOST_BITS - 1 - int(high * 2**MOST_BITS).bit_length()
+        bits = min(BITS + max(0, spare), MOST_BITS)
+        return int(low * 2**bits), min(int((high - low) * 2**bits), 2**BITS - 1), bits

@@ -133,14 +133,14 @@ def trunc_normal_(
     Raises
     ------
     TypeError, ValueError
-        As for `normal_`; also if std <= 0, a > b, [a, b] holds no value of the dtype or less than 2**-32 of the
-        distribution's mass (as [6.3, inf] does, in std from the mean).
+        As for `normal_`; also if std <= 0, a > b, [a, b] holds no value of the dtype, or begins more than 11 std from the mean
+        (unless it is narrow: shorter than 1 / 4 std, divided by its distance from the mean in std; 1 / 64 in float64).
 
     Notes
     -----
-    By inversion of the CDF on a 64-bit fixed-point probability: right however far [a, b] lies from the mean, where torch
-    warns of a wrong distribution. In float32 and 16-bit types z has steps of about 1e-7, so intervals narrower than 1e-4 std
-    get few distinct values.
+    By inversion of the CDF on a 64-bit fixed-point probability, or, for narrow intervals, by a polynomial of the interval's
+    own (docs/values.md, section "Truncated normal"): right however short [a, b] is, and however far from the mean, where
+    torch warns of a wrong distribution.
 
     Examples
     --------

@@ -76,7 +76,7 @@ def test_float32_on_sm_90_is_within_its_budgets():
     assert not [(c.kernel, c.total, c.budget) for c in found if c.excess]
     assert all(c.count.spilled == 0 for c in found)
     assert {c.kernel: c.elements for c in found if c.kernel in gpu_cost.KERNELS} == {
-        **dict.fromkeys(("uniform", "normal", "truncated", *gpu_cost.BATCHES, "sparse"), 32),
+        **dict.fromkeys(("uniform", "normal", "truncated", "narrow", *gpu_cost.BATCHES, "sparse"), 32),
         **dict.fromkeys(("constant", "eye", "dirac"), 4),
         "trunc": 1,
     }

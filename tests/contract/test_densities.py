@@ -16,7 +16,7 @@ stats = pytest.importorskip("scipy.stats")
 integrate = pytest.importorskip("scipy.integrate")
 
 DTYPES = ["float16", "bfloat16", "float32", "float64"]
-# (mean, std, a, b) of trunc_normal_ -> accuracy, as the 64-bit probabilities allow: a mass of 2**-32 has 32 of them
+# (mean, std, a, b) of trunc_normal_ -> accuracy
 CUTS = {
     (0, 1, -2, 2): 1e-12,
     (0, 1, -9, 0.125): 1e-12,
@@ -29,6 +29,10 @@ CUTS = {
     (0, 1, 0.5, 0.515625): 1e-12,
     (0, 2**-10, -(2**-10), 0.5): 1e-12,
     (-30, 8, 0, 1000): 1e-9,
+    (0, 1, 7, 8): 1e-12,
+    (-10, 1, 0, 1): 1e-12,
+    (0, 1, -0.00390625, 0.00390625): 1e-12,
+    (-4, 1, 0, 0.001953125): 1e-12,
 }
 
 

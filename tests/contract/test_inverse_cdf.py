@@ -15,9 +15,10 @@ from gpuinit._contract.normal_cdf import cdf, interval
 BOUNDS = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-14}
 
 
-def inverse(words, dtype):
+def inverse(words, dtype, bits=None):
+    """Of the words in units of 2**-bits, by default as fractions of their range."""
     out = np.empty(len(words), dtype)
-    inverse_cdf_of(out.dtype, 8 * words.itemsize)(Workspace(), words.copy(), out)
+    inverse_cdf_of(out.dtype, 8 * words.itemsize, bits or 8 * words.itemsize)(Workspace(), words.copy(), out)
     return out
 
 
@@ -36,29 +37,29 @@ def every_row(dtype, bits):
     return np.concatenate([words, -words])
 
 
-def exact(words):
+def exact(words, bits):
     """Phi^-1 through |v|, which has full relative precision on both sides."""
-    bits = 8 * words.itemsize
     signed = words.view(f"i{words.itemsize}")
     magnitude = np.abs(signed.astype(np.longdouble)) * np.longdouble(2) ** -bits
     return np.sign(signed) * ndtri(magnitude.astype(float))
 
 
-@pytest.mark.parametrize(("dtype", "bits"), [(np.float32, 32), (np.float32, 64), (np.float64, 64)])
+@pytest.mark.parametrize(("dtype", "bits"), [(np.float32, 32), *((dtype, bits) for dtype in BOUNDS for bits in (64, 97, 128))])
 def test_error_bound_on_every_row(dtype, bits):
-    words = every_row(dtype, bits)
+    words = every_row(dtype, min(bits, 64))
     # Within 2 ulp of a probability, which SciPy reads as a double, ndtri itself is good to a few ulp of z.
-    error = np.abs(inverse(words, dtype).astype(float) - exact(words))
+    error = np.abs(inverse(words, dtype, bits).astype(float) - exact(words, bits))
     assert error.max() <= BOUNDS[np.dtype(dtype)]
 
 
+@pytest.mark.parametrize("bits", [64, 101, 128])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_far_tail_against_mpmath(dtype):
+def test_far_tail_against_mpmath(dtype, bits):
     words = np.array([1, 3, 5, 1001, 2**20 + 1, 2**30 + 7, 2**40 + 1, 2**50 + 3, 2**62 + 5, 2**63 - 1], np.uint64)
     with mpmath.workdps(40):
-        for word, z in zip(words.tolist(), inverse(words, dtype).tolist()):
-            guess = mpmath.mpf(float(ndtri(word * 2.0**-64)))
-            exact_z = guess - (mpmath.ncdf(guess) - mpmath.mpf(word) / 2**64) / mpmath.npdf(guess)  # a Newton step: 1e-30
+        for word, z in zip(words.tolist(), inverse(words, dtype, bits).tolist()):
+            guess = mpmath.mpf(float(ndtri(word * 2.0**-bits)))
+            exact_z = guess - (mpmath.ncdf(guess) - mpmath.ldexp(word, -bits)) / mpmath.npdf(guess)  # a Newton step: 1e-30
             assert abs(z - exact_z) <= BOUNDS[np.dtype(dtype)]
 
 
@@ -105,10 +106,19 @@ def test_cdf_to_fifty_digits(x):
         (-1e-300, 1.0),
         (-np.inf, -1e-300),
         (-1.0, -5e-324),
+        (-2.0, -1.0),
+        (-8.0, -7.0),
+        (-11.0, -10.0),
+        (-np.inf, -10.0),
+        (-13.0, -12.0),
+        (-np.inf, -20.0),
     ],
 )
 def test_interval_is_rounded_down(alpha, beta):
     with mpmath.workdps(400):
         low, high = mpmath.ncdf(alpha), mpmath.ncdf(beta)
-        expected = int(mpmath.floor(low * 2**64)), min(int(mpmath.floor((high - low) * 2**64)), 2**64 - 1)
+        bits = 64
+        while bits < 128 and high * 2 ** (bits - 63) < 0.5:
+            bits += 1
+        expected = int(mpmath.floor(low * 2**bits)), min(int(mpmath.floor((high - low) * 2**bits)), 2**64 - 1), bits
     assert interval(alpha, beta) == expected

@@ -22,7 +22,7 @@ from tests.support.refusals import REQUIRED, refused, shape_for
 
 NAN, INF = float("nan"), float("inf")
 SHAPE = (4, 6)
-NARROWEST = 6.043558799027319  # from 6 to here lies a probability of 2**-32
+FARTHEST = 11.242396325267045  # std from the mean: beyond lies a probability of 2**-96
 
 # The real-valued parameters of random fills.
 REALS = {
@@ -92,12 +92,12 @@ OUT_OF_RANGE = [
         "f2",
         r"holds no value of float16, got a=999999\.0, b=1000001\.0",
     ),
-    ("trunc_normal_", {"a": 6.3, "b": INF}, "f4", r"a=6\.3, b=inf: from 6\.3 to inf std"),
-    ("trunc_normal_", {"a": -INF, "b": -6.3}, "f4", r"a=-inf, b=-6\.3: from -inf to -6\.3 std"),
+    ("trunc_normal_", {"a": 11.3, "b": INF}, "f4", r"a=11\.3, b=inf: from 11\.3 to inf std"),
+    ("trunc_normal_", {"a": -INF, "b": -11.3}, "f4", r"a=-inf, b=-11\.3: from -inf to -11\.3 std"),
     ("trunc_normal_", {"a": 100, "b": 101}, "f8", r"a=100\.0, b=101\.0: from 100 to 101 std"),
-    ("trunc_normal_", {"a": 1, "b": 1 + 1e-12}, "f8", r"at least 2\*\*-32 .* got a=1\.0, b=1\.000000000001"),
-    # One step of b below the narrowest interval: see test_the_least_probability_of_an_interval.
-    ("trunc_normal_", {"a": 6, "b": np.nextafter(NARROWEST, 6)}, "f8", r"at least 2\*\*-32 .* got a=6\.0, b=6\.0435"),
+    ("trunc_normal_", {"a": 12, "b": 12.1}, "f4", r"reach to 11 std from the mean, or be narrow, got a=12\.0, b=12\.1"),
+    # One step beyond the farthest interval: see test_the_farthest_interval.
+    ("trunc_normal_", {"a": np.nextafter(FARTHEST, 12), "b": INF}, "f8", r"reach to 11 std .* got a=11\.242396325267046"),
     ("trunc_normal_", {"std": 1e-3, "a": 1, "b": 2}, "f4", r"a=1\.0, b=2\.0: from 1000 to 2000 std .* std=0\.001"),
     ("xavier_uniform_", {"gain": -1}, "f4", r"gain must not be negative, got gain=-1\.0"),
     ("xavier_normal_", {"gain": -1e-9}, "f4", r"gain must not be negative, got gain=-1e-09"),
@@ -118,9 +118,9 @@ def test_out_of_range(xp, name, arguments, dtype, match, shape):
     refused(name, array(xp, shape, dtype), ValueError, match, **arguments)
 
 
-def test_the_least_probability_of_an_interval(xp):
-    filled = to_host(gi.trunc_normal_(xp.empty(100), 0, 1, 6, NARROWEST, generator=1))
-    assert ((filled >= 6) & (filled <= NARROWEST)).all()
+def test_the_farthest_interval(xp):
+    filled = to_host(gi.trunc_normal_(xp.empty(100), 0, 1, FARTHEST, INF, generator=1))
+    assert ((filled >= FARTHEST) & (filled < 12)).all()
 
 
 UNKNOWN = [

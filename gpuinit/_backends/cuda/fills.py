@@ -12,7 +12,7 @@ import numpy as np
 from gpuinit._backends.complex_parts import reals
 from gpuinit._backends.cuda.kernels import kernel, shard_kernel
 from gpuinit._backends.structs import Struct, struct_of
-from gpuinit._contract.distributions import Distribution, Normal, Point, Truncated, Uniform
+from gpuinit._contract.distributions import Distribution, Normal, Point, Sampled, Truncated
 from gpuinit._contract.dtypes import working
 from gpuinit._contract.generator import BLOCK_BYTES, Stream
 from gpuinit._contract.inverse_cdf import padded_rows
@@ -79,15 +79,15 @@ def truncate(x: Any) -> None:
         kernel("trunc")(x)
 
 
-def struct_values(distribution: Uniform | Normal | Truncated) -> tuple[Struct, tuple[Any, ...]]:
+def struct_values(distribution: Sampled) -> tuple[Struct, tuple[Any, ...]]:
     """Return the struct that makes a distribution's values, and its members' values on the current device."""
     return _struct_values(cupy.cuda.Device().id, distribution)
 
 
 @functools.lru_cache
-def _struct_values(device: int, distribution: Uniform | Normal | Truncated) -> tuple[Struct, tuple[Any, ...]]:
+def _struct_values(device: int, distribution: Sampled) -> tuple[Struct, tuple[Any, ...]]:
     struct = struct_of(distribution)
-    table = None if isinstance(distribution, Uniform) else _table(device, distribution.mean.dtype)
+    table = _table(device, distribution.std.dtype) if isinstance(distribution, (Normal, Truncated)) else None
     return struct, struct.values(distribution, table)
 
 

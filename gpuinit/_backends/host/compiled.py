@@ -14,7 +14,7 @@ from gpuinit._backends import kernel_sources
 from gpuinit._backends.host.sampler import Sampler
 from gpuinit._backends.host.workspace import Workspace
 from gpuinit._backends.structs import STRUCTS, layout, struct_of
-from gpuinit._contract.distributions import Normal, Truncated, Uniform
+from gpuinit._contract.distributions import Sampled
 from gpuinit._contract.generator import Stream
 from gpuinit._contract.inverse_cdf import padded_rows
 
@@ -59,7 +59,7 @@ def library() -> ctypes.CDLL | None:
 
 
 @functools.lru_cache
-def sampler_of(distribution: Uniform | Normal | Truncated, dtype: np.dtype[Any]) -> Sampler | None:
+def sampler_of(distribution: Sampled, dtype: np.dtype[Any]) -> Sampler | None:
     """Return the compiled sampler of a distribution for an array of a floating dtype in native byte order, or None."""
     found = library()
     if found is None or not dtype.isnative:

@@ -129,14 +129,14 @@ def repeat(x: np.ndarray, value: np.ndarray) -> None:
     if x.nbytes >= REPEATED_BYTES and x.flags.c_contiguous:
         x = x.reshape(-1)
         pattern = value.tobytes()
-        if len(set(pattern)) == 1:
-            x.view(np.uint8).fill(pattern[0])
-            return
         write = compiled.repeat()
         if write and x.itemsize <= 8:
             count = 8 // x.itemsize
             write(pattern * count, x.view(np.uint8))
             x = x[x.size - x.size % count :]
+        elif len(set(pattern)) == 1:
+            x.view(np.uint8).fill(pattern[0])
+            return
     x[...] = value
 
 

@@ -12,12 +12,12 @@ from gpuinit._backends.host.random_words import run_words
 from gpuinit._backends.host.sampler import Sampler
 from gpuinit._backends.host.ufuncs import transform_of
 from gpuinit._backends.host.workspace import Workspace
-from gpuinit._contract.distributions import Normal, Truncated, Uniform
+from gpuinit._contract.distributions import Sampled
 from gpuinit._contract.dtypes import working
 from gpuinit._contract.generator import Stream
 
 
-def sampler_of(distribution: Uniform | Normal | Truncated, dtype: np.dtype[Any]) -> tuple[Sampler, np.dtype[Any]]:
+def sampler_of(distribution: Sampled, dtype: np.dtype[Any]) -> tuple[Sampler, np.dtype[Any]]:
     """Return the fastest sampler of a distribution for an array of a real dtype, and the dtype that it writes."""
     if sampler := compiled.sampler_of(distribution, dtype):
         return sampler, dtype
@@ -26,7 +26,7 @@ def sampler_of(distribution: Uniform | Normal | Truncated, dtype: np.dtype[Any])
 
 
 @functools.lru_cache
-def by_ufuncs(distribution: Uniform | Normal | Truncated) -> Sampler:
+def by_ufuncs(distribution: Sampled) -> Sampler:
     """Return a sampler that gives the same values without a compiler's help."""
     transform = transform_of(distribution)
 

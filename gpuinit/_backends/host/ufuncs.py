@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from gpuinit._backends.host.workspace import Workspace
-from gpuinit._contract.distributions import Normal, Truncated, Uniform
+from gpuinit._contract.distributions import Narrow, Normal, Sampled, Truncated, Uniform
 from gpuinit._contract.inverse_cdf import OCTAVES, TABLES, coefficients
+from gpuinit._contract.narrow import DEGREE
 
 _SIGNED: dict[np.dtype[Any], Any] = {np.dtype(np.uint32): np.int32, np.dtype(np.uint64): np.int64}
 _UNSIGNED: dict[np.dtype[Any], Any] = {np.dtype(np.float32): np.uint32, np.dtype(np.float64): np.uint64}
@@ -69,7 +70,7 @@ def normal(distribution: Normal) -> Transform:
     """z * std + mean, z from each word as a signed odd integer."""
     d = distribution
     real = d.std.dtype
-    inverse_cdf = inverse_cdf_of(real, 8 * real.itemsize)
+    inverse_cdf = inverse_cdf_of(real, 8 * real.itemsize, 8 * real.itemsize)
     scale = _scaling(d.std, d.mean, d.odd_mean)
 
     def transform(space: Workspace, words: np.ndarray, out: np.ndarray) -> None:
@@ -84,7 +85,7 @@ def truncated(distribution: Truncated) -> Transform:
     d = distribution
     one, width = np.array(1, _UNSIGNED[d.std.dtype]), np.uint64(d.width)
     start, multiplier, shift = (np.array(number, np.uint64) for number in (d.start, d.multiplier, d.shift))
-    inverse_cdf = inverse_cdf_of(d.std.dtype, 64)
+    inverse_cdf = inverse_cdf_of(d.std.dtype, 64, d.bits)
     scale = _scaling(d.std, d.mean, d.mean)
 
     def transform(space: Workspace, words: np.ndarray, out: np.ndarray) -> None:
@@ -103,11 +104,42 @@ def truncated(distribution: Truncated) -> Transform:
     return transform
 
 
-_TRANSFORMS: dict[type, Callable[[Any], Transform]] = {Uniform: uniform, Normal: normal, Truncated: truncated}
+def narrow(distribution: Narrow) -> Transform:
+    """The polynomial in s, each word as an odd number of steps from the middle of their range."""
+    d = distribution
+    real = d.least.dtype
+    unsigned = np.dtype(_UNSIGNED[real])
+    signed, unit = _SIGNED[unsigned], np.array(2.0 ** (1 - 8 * real.itemsize), real)
+    one, middle = np.array(1, unsigned), np.array(1 << (8 * real.itemsize - 1), unsigned)
+    *lower, highest = (np.asarray(getattr(d, f"c{power}")) for power in range(DEGREE + 1))
+    lower.reverse()
+
+    @np.errstate(all="ignore")
+    def transform(space: Workspace, words: np.ndarray, out: np.ndarray) -> None:
+        np.bitwise_or(words, one, words)
+        np.bitwise_xor(words, middle, words)
+        s = space.array("argument", out.size, real)
+        s[...] = words.view(signed)
+        np.multiply(s, unit, s)
+        out[...] = highest
+        for coefficient in lower:
+            np.multiply(out, s, out)
+            np.add(out, coefficient, out)
+        out.clip(d.least, d.greatest, out)
+
+    return transform
+
+
+_TRANSFORMS: dict[type, Callable[[Any], Transform]] = {
+    Uniform: uniform,
+    Normal: normal,
+    Truncated: truncated,
+    Narrow: narrow,
+}
 
 
 @functools.lru_cache
-def transform_of(distribution: Uniform | Normal | Truncated) -> Transform:
+def transform_of(distribution: Sampled) -> Transform:
     """The transform that draws from a distribution."""
     with np.errstate(all="ignore"):  # of scalars that underflow
         return _TRANSFORMS[type(distribution)](distribution)
@@ -135,12 +167,12 @@ def _scaling(std: Any, mean: Any, odd_mean: Any) -> Callable[[np.ndarray], None]
     return scale
 
 
-@functools.cache
-def inverse_cdf_of(real: np.dtype[Any], word_bits: int) -> Transform:
-    """The transform that writes Phi^-1 of each odd word `word | 1`, as a fraction of its range."""
+@functools.lru_cache
+def inverse_cdf_of(real: np.dtype[Any], word_bits: int, bits: int) -> Transform:
+    """The transform that writes Phi^-1 of each odd word `word | 1`, in units of 2**-bits."""
     # 64-bit words would scale c_2 by 2**-126, which float32 has no room for.
     exponent = -32 if (real.itemsize, word_bits) == (4, 64) else 0
-    *lower, highest = (coefficient.take for coefficient in _lookup(real, word_bits, exponent))
+    *lower, highest = (coefficient.take for coefficient in _lookup(real, word_bits, bits, exponent))
     lower.reverse()
     word, unsigned = np.dtype(f"u{word_bits // 8}"), np.dtype(_UNSIGNED[real])
     one, shift = np.array(1, word), np.array(TABLES[real].row_shift, unsigned)
@@ -170,15 +202,16 @@ def inverse_cdf_of(real: np.dtype[Any], word_bits: int) -> Transform:
     return transform
 
 
-def _lookup(real: np.dtype[Any], word_bits: int, exponent: int) -> np.ndarray:
+def _lookup(real: np.dtype[Any], word_bits: int, bits: int, exponent: int) -> np.ndarray:
     """The table for arguments v * 2**exponent: one array a coefficient, indexed by sign, exponent and leading mantissa bits.
 
     Polynomials in the mantissa r become ones in r * 2**e: with c_j * 2**(-e j), each rounding is that of c_j and r, scaled.
     Most of the index range is never touched (nor, therefore, paid for in memory).
     """
     layout = TABLES[real]
-    row = np.arange((OCTAVES - word_bits) << layout.segment_bits, layout.rows)
-    exponents = (row >> layout.segment_bits) - (OCTAVES - word_bits) + exponent
+    first = OCTAVES - bits  # the octave of v = 1
+    row = np.arange(first << layout.segment_bits, (first + word_bits) << layout.segment_bits)
+    exponents = (row >> layout.segment_bits) - first + exponent
     powers = np.arange(layout.degree + 1)[:, None]
     scaled = np.ldexp(coefficients(real).T[:, row], -exponents * powers)
     one = (layout.exponent_bias + exponent) << layout.segment_bits

@@ -32,6 +32,9 @@ DISTRIBUTIONS = [
     (distributions.truncated, (0, 1, -2, 2)),
     (distributions.truncated, (0, 1, 5, 6)),
     (distributions.truncated, (0, 1, -np.inf, np.inf)),
+    (distributions.truncated, (0, 1, 10, 11)),
+    (distributions.truncated, (0, 1, -1e-3, 2e-3)),
+    (distributions.truncated, (-1000, 1, 0, 1e-5)),
 ]
 PADDING = 16
 
