@@ -61,7 +61,8 @@ def density(distribution: Distribution) -> Density:
             return _normal(float(mean), float(std), -math.inf, math.inf)
         case Narrow(parameters=parameters):
             return _narrow(*parameters)
-    return _normal(float(distribution.mean), float(distribution.std), *distribution.interval)
+    mean, std, low, high = distribution.parameters
+    return _normal(mean, std, (low - mean) / std, (high - mean) / std)
 
 
 def _flat(low: float, width: float) -> Density:

@@ -57,7 +57,7 @@ class Normal:
 class Truncated:
     """z * std + mean with Phi(z) in [start, start + width] * 2**-bits, clamped to [least, greatest].
 
-    A negative `std` stands for the interval's mirror image. `interval` has z's bounds, for looking at alone.
+    A negative `std` stands for the interval's mirror image. `parameters` are mean, std, a and b as they were given.
     """
 
     start: int
@@ -67,7 +67,7 @@ class Truncated:
     std: Any
     least: Any
     greatest: Any
-    interval: tuple[float, float]
+    parameters: tuple[float, float, float, float]
 
     @property
     def multiplier(self) -> int:
@@ -89,7 +89,7 @@ class Truncated:
 class Narrow:
     """A truncated normal on a short interval: c0 + c1 s + ... + c8 s**8 with s uniform on [-1, 1], clamped to [least, greatest].
 
-    `parameters` are mean, std, a and b, for looking at alone.
+    `parameters` are mean, std, a and b as they were given.
     """
 
     c0: Any
@@ -180,21 +180,20 @@ def _truncated(dtype: np.dtype[Any], mean: float, std: float, low: float, high: 
     if least > greatest or least == math.inf or greatest == -math.inf:
         raise ValueError(f"[a, b] holds no value of {dtype}, got a={low}, b={high}")
     bounds = round_parameter(least, real_type), round_parameter(greatest, real_type)
+    parameters = center, width, low, high
     alpha, beta = (low - center) / width, (high - center) / width
     if (high - low) / width * max(1.0, abs(alpha), abs(beta)) <= NARROW[real_type]:
-        series = (round_parameter(c, real_type) for c in quantile_series(center, width, low, high))
-        return Narrow(*series, *bounds, (center, width, low, high))
+        series = [round_parameter(c, real_type) for c in quantile_series(*parameters)]
+        return Narrow(*[*series, *bounds, parameters])
     mirrored = alpha > 0
-    within = (-beta, -alpha) if mirrored else (alpha, beta)
-    start, mass, bits = interval(*within)
+    start, mass, bits = interval(-beta, -alpha) if mirrored else interval(alpha, beta)
     if mass < LEAST_WIDTH:
         raise ValueError(
             f"[a, b] must reach to 11 std from the mean, or be narrow, got a={low}, b={high}: from {alpha:.4g} to {beta:.4g} std "
             f"from the mean={center}; move [a, b] or raise std={width}"
         )
-    deviation = round_parameter(width, real_type)
-    center = round_parameter(center, real_type)
-    return Truncated(start, mass, bits, center, -deviation if mirrored else deviation, *bounds, within)
+    deviation = round_parameter(-width if mirrored else width, real_type)
+    return Truncated(start, mass, bits, round_parameter(center, real_type), deviation, *bounds, parameters)
 
 
 @np.errstate(all="ignore")  # the neighbour of a subnormal number counts as an underflow

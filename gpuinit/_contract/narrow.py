@@ -14,7 +14,7 @@ _STEPS = 9  # of Newton's iteration, from within 0.2: each doubles the digits th
 
 
 def quantile_series(mean: float, std: float, a: float, b: float) -> tuple[float, ...]:
-    """Return the Taylor coefficients c_0 to c_8, in s about 0, of the (1 + s) / 2 quantile of N(mean, std**2) restricted to [a, b].
+    """Return the Taylor coefficients, in s about 0, of the (1 + s) / 2 quantile of N(mean, std**2) restricted to [a, b].
 
     In units of std, let h be half the interval's length, and m the way from the mean to its middle. At eta half lengths from
     the middle, the density is proportional to exp(-(m h eta + h**2 eta**2 / 2)); the exponent must lie within +-1.
@@ -50,7 +50,7 @@ def _at(series: list[Decimal], eta: Decimal) -> Decimal:
 
 
 def _inverse_series(median: Decimal, first: Decimal, slope: Decimal, square: Decimal) -> list[Decimal]:
-    """Return eta's coefficients in s. With g = d eta / d s, which is one over the density, d g / d s = g**2 (slope + square eta)."""
+    """Return eta's coefficients in s. With g = d eta / d s, one over the density, d g / d s = g**2 (slope + square eta)."""
     eta, g, squares = [median, first], [first], [first * first]
     for k in range(1, DEGREE):
         drift = sum((squares[i] * square * eta[k - 1 - i] for i in range(k)), squares[k - 1] * slope)

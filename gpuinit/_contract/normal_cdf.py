@@ -20,7 +20,10 @@ _NEAR = 1e-40
 
 
 def cdf(x: float) -> Decimal:
-    """Phi(x) for any float, infinite ones included; absolute error below 1e-40 (1e-57 in the lower tail), and never on the other side of 0, 1/2 or 1."""
+    """Phi(x) for any float, infinite ones included; never on the other side of 0, 1/2 or 1.
+
+    The absolute error is below 1e-40, in the lower tail below 1e-57.
+    """
     if math.isinf(x):
         return Decimal(1 if x > 0 else 0)
     with localcontext(_DIGITS):
@@ -40,9 +43,9 @@ def cdf(x: float) -> Decimal:
 
 @functools.lru_cache(maxsize=1024)
 def interval(alpha: float, beta: float) -> tuple[int, int, int]:
-    """Start and width of [Phi(alpha), Phi(beta)], alpha <= 0, as integers below 2**64, each rounded down; and their unit, 2**-bits.
+    """Start and width of [Phi(alpha), Phi(beta)], alpha <= 0, as 64-bit integers in units of 2**-bits, rounded down; and bits.
 
-    Between two lower tails, the unit is the least that leaves Phi(beta) below 1/2 of 2**64 units.
+    In the lower tail, the unit is the least in which Phi(beta) is below 2**63.
     """
     low, high = cdf(alpha), cdf(beta)
     with localcontext(_DIGITS):

@@ -156,7 +156,5 @@ def _scale_distribution(distribution: Distribution, factor: float) -> Any:
             return functools.partial(uniform_, a=float(low) * factor, b=float(low + scale) * factor)
         case Normal(mean=mean, std=std):
             return functools.partial(normal_, mean=float(mean) * factor, std=float(std) * factor)
-    mean, std, a, b = (
-        factor * float(number) for number in (distribution.mean, abs(distribution.std), distribution.least, distribution.greatest)
-    )
+    mean, std, a, b = (factor * number for number in distribution.parameters)
     return functools.partial(trunc_normal_, mean=mean, std=std, a=a, b=b)

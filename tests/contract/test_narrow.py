@@ -102,7 +102,7 @@ def test_a_million_draws(place, width, dtype):
 
 
 def distinct_values(dtype, place, width, distribution):
-    """The least of a million draws: of float32's 2**24 steps of a narrow interval, 3 % are taken twice; else z has its own steps."""
+    """The least of a million draws: float32 has 2**24 steps of a narrow interval, of any other those of z."""
     if dtype == "float64":
         return 0.9998e6
     if isinstance(distribution, distributions.Narrow):
