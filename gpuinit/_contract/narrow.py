@@ -8,7 +8,7 @@ from __future__ import annotations
 from decimal import Context, Decimal, localcontext
 
 DEGREE = 8
-_DIGITS = Context(prec=100)
+_DIGITS = 100
 _TERMS = 60  # of a series whose k-th term is below 1 / k!
 _STEPS = 9  # of Newton's iteration, from within 0.2: each doubles the digits that are right
 
@@ -19,10 +19,12 @@ def quantile_series(mean: float, std: float, a: float, b: float) -> tuple[float,
     In units of std, let h be half the interval's length, and m the way from the mean to its middle. At eta half lengths from
     the middle, the density is proportional to exp(-(m h eta + h**2 eta**2 / 2)); the exponent must lie within +-1.
     """
-    with localcontext(_DIGITS):
-        middle, half = (Decimal(a) + Decimal(b)) / 2, (Decimal(b) - Decimal(a)) / 2
-        h = half / Decimal(std)
-        slope, square = (middle - Decimal(mean)) / Decimal(std) * h, h * h
+    with localcontext(Context(prec=_DIGITS)) as context:
+        _, _, slope, square = _exponent(mean, std, a, b)
+        # Relative to the middle and the half length, c_0 and c_1 differ from them by so little, or its square; that decides how
+        # they are rounded where these lie in the middle between two floats.
+        context.prec -= 2 * max(slope, square, key=abs).adjusted()
+        middle, half, slope, square = _exponent(mean, std, a, b)
         density = _density_series(slope, square)
         integral = [Decimal(0), *(term / (k + 1) for k, term in enumerate(density))]
         below, above = _at(integral, Decimal(-1)), _at(integral, Decimal(1))
@@ -32,6 +34,13 @@ def quantile_series(mean: float, std: float, a: float, b: float) -> tuple[float,
         first = (above - below) / 2 / _at(density, median)
         eta = _inverse_series(median, first, slope, square)
         return float(middle + half * eta[0]), *(float(half * term) for term in eta[1:])
+
+
+def _exponent(mean: float, std: float, a: float, b: float) -> tuple[Decimal, Decimal, Decimal, Decimal]:
+    """Return the interval's middle, half its length, m h, and h**2."""
+    middle, half = (Decimal(a) + Decimal(b)) / 2, (Decimal(b) - Decimal(a)) / 2
+    h = half / Decimal(std)
+    return middle, half, (middle - Decimal(mean)) / Decimal(std) * h, h * h
 
 
 def _density_series(slope: Decimal, square: Decimal) -> list[Decimal]:

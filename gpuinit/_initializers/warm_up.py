@@ -47,7 +47,7 @@ def warmup(dtypes: Iterable[Any] = ("float32",), device: int | None = None) -> N
             normal_(matrix, generator=0)
             if dtype.kind != "c":
                 trunc_normal_(matrix, generator=0)
-                trunc_normal_(matrix, a=-0.01, b=0.01, generator=0)
+                trunc_normal_(matrix, a=-0.001, b=0.001, generator=0)
             orthogonal_(matrix, generator=0)
             sparse_(matrix, 0.5, generator=0)
             ones_(matrix)
@@ -60,7 +60,7 @@ def _batch(cupy: Any, dtype: np.dtype[Any]) -> None:
     """Fill small arrays of a dtype together, one of each kind."""
     drawn = [distributions.uniform(dtype, 0, 1), distributions.normal(dtype, 0, 1), distributions.Point(dtype.type(1))]
     if dtype.kind != "c":
-        drawn += [distributions.truncated(dtype, 0, 1, -cut, cut) for cut in (2, 0.01)]
+        drawn += [distributions.truncated(dtype, 0, 1, -cut, cut) for cut in (2, 0.001)]
     from gpuinit._backends.cuda.batch import fill_all
 
     fill_all([(cupy.empty(2, dtype), distribution, Stream((0, 0), 0)) for distribution in drawn])

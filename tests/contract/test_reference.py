@@ -103,9 +103,9 @@ def test_digest(xp):
 @pytest.mark.parametrize(
     ("work", "rows", "sha256"),
     [
-        (np.float32, 2048, "0f9854beb22fbb01eaaa2c461ecd34fc1b4c9fe3f22a2718b73e6430703c58d5"),
+        (np.float32, 4096, "1d38f2437252ba6d78ff1786a9054355bd17f40a1c2e2c4100621fd194228904"),
         pytest.param(
-            np.float64, 8192, "dbc5bc1cfcc3232d33619ec0fa430c5fccb532cab453dfd899d30a35c9d5f60d", marks=pytest.mark.slow
+            np.float64, 16384, "fccad274f27a97a3e1450af3f416523dd0d649e36158d0afeea95afff8f0776a", marks=pytest.mark.slow
         ),
     ],
 )

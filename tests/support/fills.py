@@ -97,7 +97,7 @@ USUAL = [
     Fill("trunc_normal_", {"a": -1}, FLOATS),
     Fill("trunc_normal_", {}, FLOATS),
     Fill("trunc_normal_", {"a": 1, "b": inf}, FLOATS),
-    Fill("trunc_normal_", {"a": -0.01, "b": 0.02}, FLOATS),
+    Fill("trunc_normal_", {"a": -0.001, "b": 0.002}, FLOATS),
     Fill("xavier_uniform_", {"gain": 5 / 3}, INEXACT),
     Fill("xavier_normal_", {}, INEXACT),
     Fill("kaiming_uniform_", {"a": 5**0.5}, INEXACT),

@@ -122,6 +122,11 @@ def below(x: float, dtype: str) -> np.floating:
         return near if float(near) < x else np.nextafter(near, near.dtype.type(-np.inf))
 
 
+def fraction(x: mpmath.mpf) -> Fraction:
+    """Return the number that x is, exactly."""
+    return Fraction(*mpmath.libmp.to_rational(x._mpf_))
+
+
 # Inverse CDF
 
 
@@ -138,19 +143,27 @@ def row(r: int, work: type) -> tuple[Any, ...]:
     """Compute c_0 to c_d of one row of the table."""
     s_bits, t_bits, degree = (5, 23, 2) if work is np.float32 else (7, 52, 4)
     octave, m = divmod(r, 2**s_bits)
-    if octave == 63:
+    if octave == 127:
         return (work(0),) * (degree + 1)
     with mpmath.workdps(60):
         halves = [(1 - mpmath.cos((2 * k + 1) * mpmath.pi / (2 * degree + 2))) / 2 for k in range(degree + 1)]
         nodes = [1 + (m + half) / 2**s_bits for half in halves]
         vandermonde = mpmath.matrix([[r**j for j in range(degree + 1)] for r in nodes])
-        g = mpmath.lu_solve(vandermonde, mpmath.matrix([quantile(mpmath.ldexp(r, octave - 64)) for r in nodes]))
-        exact = [Fraction(*mpmath.libmp.to_rational(g[j]._mpf_)) for j in range(degree + 1)]
+        g = mpmath.lu_solve(vandermonde, mpmath.matrix([quantile(mpmath.ldexp(r, octave - 128)) for r in nodes]))
+        exact = [fraction(g[j]) for j in range(degree + 1)]
     return tuple(work(float(rounded(abs(c), t_bits + 1))) * work(-1 if c < 0 else 1) for c in exact)
 
 
+def horner(coefficients: tuple[Any, ...], x: Any) -> Any:
+    """Evaluate a polynomial, c_0 first, with every product and every sum rounded."""
+    total = coefficients[-1]
+    for c in reversed(coefficients[:-1]):
+        total = total * x + c
+    return total
+
+
 def inverse_cdf(word: int, bits: int, work: type) -> Any:
-    """Compute z of a word of so many bits."""
+    """Compute z of a word of so many bits; of 64 bits, the leading ones of them zero, if they are more."""
     s_bits, t_bits = (5, 23) if work is np.float32 else (7, 52)
     v = word | 1
     v -= (v >> (bits - 1)) << bits
@@ -160,11 +173,8 @@ def inverse_cdf(word: int, bits: int, work: type) -> Any:
     mantissa = (f << t_bits) >> e
     m = (mantissa >> (t_bits - s_bits)) - 2**s_bits
     r = work(mantissa) / work(2**t_bits)
-    coefficients = row((e + 64 - bits) * 2**s_bits + m, work)
-    total = coefficients[-1]
-    for c in reversed(coefficients[:-1]):
-        total = total * r + c
-    return total if v > 0 else -total
+    minus_q = horner(row((e + 128 - bits) * 2**s_bits + m, work), r)
+    return minus_q if v > 0 else -minus_q
 
 
 # Fills
@@ -187,51 +197,123 @@ def normal_(shape: tuple[int, ...], dtype: str, generator: Generator, mean: floa
     return fill(shape, dtype, generator, lambda word: inverse_cdf(word, WORD_BITS[work], work) * sigma + mu)
 
 
-def phi_parts(x: float) -> tuple[int, mpmath.mpf]:
-    """Compute the whole and the fractional part of Phi(x) 2^64.
+# Truncated normal
+
+
+def gaussian_series(slope: mpmath.mpf, square: mpmath.mpf, count: int) -> list[mpmath.mpf]:
+    """Expand exp(-slope x - square x^2): the product of two exponential series."""
+    first, second = ([(-x) ** j / mpmath.factorial(j) for j in range(count)] for x in (slope, square))
+    return [sum(first[k - 2 * j] * second[j] for j in range(k // 2 + 1)) for k in range(count)]
+
+
+def divided(series: list[mpmath.mpf], by: list[mpmath.mpf]) -> list[mpmath.mpf]:
+    """Divide two power series, the second of which begins with 1, by long division."""
+    result = []
+    for k, c in enumerate(series):
+        result.append(c - sum(result[i] * by[k - i] for i in range(k)))
+    return result
+
+
+def inverse_series(series: list[mpmath.mpf]) -> list[mpmath.mpf]:
+    """Invert y + series[1] y^2 / 2 + series[2] y^3 / 3 + .. by Lagrange's formula; the result begins with the first power."""
+    ratio = [c / (k + 1) for k, c in enumerate(series)]
+    power, result = [mpmath.mpf(k == 0) for k in range(len(series))], []
+    # The powers of y over the series, and coefficient j - 1 of power j.
+    for j in range(1, len(series) + 1):
+        power = divided(power, ratio)
+        result.append(power[j - 1] / j)
+    return result
+
+
+@functools.cache
+def quantile_series(mean: float, std: float, a: float, b: float) -> tuple[float, ...]:
+    """Compute c_0 to c_8 of a narrow interval, rounded to float64.
+
+    In x from -1 at a to 1 at b the density is exp(-slope x - square x^2), up to a factor. Its integral from 0 on is a series, F,
+    and the quantile is x(s) with F(x(s)) = (F(1) + F(-1)) / 2 + s (F(1) - F(-1)) / 2: x(0) by Newton's method, the rest by
+    Lagrange's formula.
+    """
+    mu, sigma, left, right = (Fraction(x) for x in (mean, std, a, b))
+    middle, half = (left + right) / 2, (right - left) / 2
+    slope, square = (middle - mu) * half / sigma**2, (half / sigma) ** 2 / 2
+    # c_1 / half is below 1 by about (slope^2 + square) / 3: so many digits tell it from 1, where half is a tie of rounding. All
+    # else is small with slope and square, in sums of terms that do not cancel, and keeps its relative precision.
+    large = max(abs(slope), square)
+    with mpmath.workprec(300 + 2 * (large.denominator.bit_length() - large.numerator.bit_length())):
+        slope, square = (mpmath.mpf(x.numerator) / x.denominator for x in (slope, square))
+        integral = [0, *(c / (k + 1) for k, c in enumerate(gaussian_series(slope, square, 100)))]
+        x = mpmath.mpf(0)
+        for _ in range(10):
+            x -= (mpmath.polyval(integral[::-1], x) - sum(integral[::2])) * mpmath.exp(slope * x + square * x**2)
+        unit = sum(integral[1::2]) * mpmath.exp(slope * x + square * x**2)
+        local = inverse_series(gaussian_series(slope + 2 * square * x, square, 8))
+        exact = [middle + half * fraction(x), *(half * fraction(g * unit**j) for j, g in enumerate(local, 1))]
+    return tuple(float(c) for c in exact)
+
+
+def phi_parts(x: float, bits: int) -> tuple[int, mpmath.mpf]:
+    """Compute the whole and the fractional part of Phi(x) 2^bits.
 
     The smaller tail is computed, and 400 digits resolve it, so that a whole number comes from 0 and the infinities only.
     """
     # Beyond 1e6 the tail counts for being positive only, and mpmath has no exponents for it at 1e300.
     distance = mpmath.mpf(x if math.isinf(x) else min(abs(x), 1e6))
-    tail = mpmath.ldexp(mpmath.erfc(abs(distance) / mpmath.sqrt(2)), 63)
+    tail = mpmath.ldexp(mpmath.erfc(abs(distance) / mpmath.sqrt(2)), bits - 1)
     whole = int(mpmath.floor(tail))
     if x <= 0:
         return whole, tail - whole
-    return (2**64 - whole, mpmath.mpf(0)) if tail == whole else (2**64 - whole - 1, 1 - (tail - whole))
+    return (2**bits - whole, mpmath.mpf(0)) if tail == whole else (2**bits - whole - 1, 1 - (tail - whole))
 
 
 @functools.cache
-def interval(alpha: float, beta: float) -> tuple[int, int]:
-    """Compute L and D."""
+def interval(alpha: float, beta: float) -> tuple[int, int, int]:
+    """Compute bits, L and D."""
     with mpmath.workdps(400):
-        (low, low_part), (high, high_part) = phi_parts(alpha), phi_parts(beta)
-        return low, min(high - low - (high_part < low_part), 2**64 - 1)
+        whole, _ = phi_parts(beta, 128)
+        bits = 64 + max((t for t in range(65) if whole << t < 2**127), default=0)
+        (low, low_part), (high, high_part) = phi_parts(alpha, bits), phi_parts(beta, bits)
+        return bits, low, min(high - low - (high_part < low_part), 2**64 - 1)
+
+
+def narrow_value(mean: float, std: float, a: float, b: float, work: type) -> Callable[[int], Any]:
+    """Return the value of a word in a narrow interval."""
+    bits = WORD_BITS[work]
+    coefficients = tuple(nearest(c, work) for c in quantile_series(mean, std, a, b))
+    return lambda word: horner(coefficients, work((word | 1) - 2 ** (bits - 1)) * work(2.0 ** (1 - bits)))
+
+
+def wide_value(alpha: float, beta: float, mu: Any, sigma: Any, work: type) -> Callable[[int], Any]:
+    """Return the value of a word in any other interval."""
+    if alpha > 0:
+        alpha, beta, sigma = -beta, -alpha, -sigma
+    bits, low, width = interval(alpha, beta)
+    if width < 2**32:
+        raise ValueError
+    n = width.bit_length()
+
+    def value(word: int) -> Any:
+        step = ((word | 1) * (width >> (n - 32))) >> (64 - n) if work is np.float32 else ((word | 1) * width) >> 64
+        return inverse_cdf(low + step, bits, work) * sigma + mu
+
+    return value
 
 
 def trunc_normal_(
     shape: tuple[int, ...], dtype: str, generator: Generator, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0
 ) -> np.ndarray:
     work = WORKING[dtype]
-    bits = WORD_BITS[work]
     if a == b:
         return fill(shape, dtype, generator, lambda word: nearest(a, dtype))
     with np.errstate(all="ignore"):
-        alpha, beta = (float((np.float64(cut) - np.float64(mean)) / np.float64(std)) for cut in (a, b))
-    mu, sigma = nearest(mean, work), nearest(std, work)
-    if alpha > 0:
-        alpha, beta, sigma = -beta, -alpha, -sigma
-    low, width = interval(alpha, beta)
-    if width < 2**32:
-        raise ValueError
+        mean64, std64, a64, b64 = (np.float64(x) for x in (mean, std, a, b))
+        alpha, beta, w = (a64 - mean64) / std64, (b64 - mean64) / std64, (b64 - a64) / std64
+        narrow = w * max(1, abs(alpha), abs(beta)) <= (1 / 4 if work is np.float32 else 1 / 64)
+    if narrow:
+        value = narrow_value(float(mean), float(std), float(a), float(b), work)
+    else:
+        value = wide_value(float(alpha), float(beta), nearest(mean, work), nearest(std, work), work)
     lo, hi = work(at_least(a, dtype)), work(at_most(b, dtype))
-    n = width.bit_length()
-
-    def value(word: int) -> Any:
-        step = ((word | 1) * (width >> (n - 32))) >> (64 - n) if bits == 32 else ((word | 1) * width) >> 64
-        return min(max(inverse_cdf(low + step, 64, work) * sigma + mu, lo), hi)
-
-    return fill(shape, dtype, generator, value)
+    return fill(shape, dtype, generator, lambda word: min(max(value(word), lo), hi))
 
 
 # Fills scaled by the fans
