@@ -157,8 +157,9 @@ GPU_SIZES = (*SIZES, 2**28)
 class Bar(NamedTuple):
     """The least ratio to torch that `case` must reach on `arrays` arrays of a shape and dtype, on the CPU.
 
-    Beside it, no ratio to NumPy's Philox may be below `numpy`. It is 0 where there is nothing to draw, as for constants, and for
-    the small arrays, whose bars are about what a call costs: NumPy's is one C function that checks no arguments.
+    Beside it, no ratio to NumPy's Philox may be below `numpy`, nor to oneMKL's, where it is installed on a CPU with AVX-512, below
+    `mkl`. `numpy` is 0 where there is nothing to draw, as for constants, and for the small arrays, whose bars are about what a
+    call costs: NumPy's is one C function that checks no arguments.
     """
 
     case: Case
@@ -167,6 +168,7 @@ class Bar(NamedTuple):
     torch: float
     arrays: int = 1
     numpy: float = 1.0
+    mkl: float = 0.0
 
     @property
     def size(self) -> str:
@@ -177,11 +179,11 @@ class Bar(NamedTuple):
 
 _LARGE = (4096, 4096)  # 2**24 elements
 BARS = (
-    *(Bar(BY_NAME[name], "float32", _LARGE, 7.0) for name in ("uniform_ on [0, 1)", "uniform_ on [-0.1, 0.1)")),
+    *(Bar(BY_NAME[name], "float32", _LARGE, 7.0, mkl=0.7) for name in ("uniform_ on [0, 1)", "uniform_ on [-0.1, 0.1)")),
     *(Bar(BY_NAME[name], "float64", _LARGE, 5.0) for name in ("uniform_ on [0, 1)", "uniform_ on [-0.1, 0.1)")),
     *(Bar(BY_NAME["uniform_ on [0, 1)"], dtype, _LARGE, 6.0) for dtype in ("bfloat16", "float16")),
-    Bar(BY_NAME["normal_"], "float32", _LARGE, 5.0),
-    Bar(BY_NAME["normal_"], "float64", _LARGE, 11.0),
+    Bar(BY_NAME["normal_"], "float32", _LARGE, 5.0, mkl=0.7),
+    Bar(BY_NAME["normal_"], "float64", _LARGE, 11.0, mkl=0.7),
     *(Bar(BY_NAME["normal_"], dtype, _LARGE, 5.0) for dtype in ("bfloat16", "float16")),
     Bar(BY_NAME["trunc_normal_"], "float32", _LARGE, 40.0),
     Bar(BY_NAME["sparse_"], "float32", (2048, 2048), 4.0),

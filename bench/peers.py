@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import itertools
 import math
 import mmap
 import os
@@ -15,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
+import onemkl
 from cases import (
     Case,
     Constant,
@@ -221,6 +223,27 @@ def _numpy_orthogonal(generators: list[np.random.Generator], x: np.ndarray) -> N
     x[...] = q if rows >= columns else q.T
 
 
+def _onemkl(generator: str, case: Case, x: np.ndarray, threads: int) -> Runner:
+    """One stream a thread on consecutive parts of the array, begun by skipping what lies before them."""
+    job = resolve(case.job, x.shape)
+    if not isinstance(job, (Uniform, Normal)) or x.dtype not in DRAWN:
+        raise MissingError(f"oneMKL has no {case.function} of {x.dtype}")
+    parts = np.array_split(x.reshape(-1), threads if x.size >= SPLIT_FROM else 1)
+    starts = itertools.accumulate((part.size for part in parts[:-1]), initial=0)
+    try:
+        streams = [onemkl.Stream(generator, start) for start in starts]
+    except OSError as error:
+        raise MissingError(str(error)) from error
+
+    def fill(stream: onemkl.Stream, part: np.ndarray) -> None:
+        if isinstance(job, Uniform):
+            stream.uniform(part, job.low, job.high)
+        else:
+            stream.normal(part, 0, job.std)
+
+    return Runner(lambda: _in_parallel(fill, streams, parts))
+
+
 def _numpy_plain(case: Case, x: np.ndarray, threads: int) -> Runner:
     """NumPy's own way to write what is not random, with the slow part, one value everywhere, on all threads."""
     if case.is_random:
@@ -343,13 +366,14 @@ def _memset(case: Case, x: Any, threads: int) -> Runner:
 
 
 _BIT_GENERATORS = ("Philox", "PCG64DXSM", "SFC64")
-OURS, TORCH, NUMPY, PHILOX, MEMSET = "gpuinit", "torch", "NumPy", "NumPy Philox", "memset"
+OURS, TORCH, NUMPY, PHILOX, MKL, MEMSET = "gpuinit", "torch", "NumPy", "NumPy Philox", "oneMKL Philox", "memset"
 
 PEERS = (
     Peer(OURS, "cpu", _gpuinit),
     Peer(TORCH, "cpu", _torch),
     *(Peer(f"NumPy {kind}", "cpu", functools.partial(_numpy, kind)) for kind in _BIT_GENERATORS),
     Peer(NUMPY, "cpu", _numpy_plain),
+    *(Peer(f"oneMKL {name}", "cpu", functools.partial(_onemkl, name)) for name in onemkl.GENERATORS),
     *(Peer(f"JAX {kind}", "cpu", functools.partial(_jax, kind, "cpu")) for kind in _JAX_KEYS),
     Peer(OURS, "cuda", _gpuinit, events=True),
     Peer(TORCH, "cuda", _torch, events=True),

@@ -12,7 +12,7 @@ import plots
 import report
 import timing
 from cases import BARS, CASES, DTYPES, GPU_SIZES, SIZES, Bar, Case
-from peers import NUMPY, OURS, PHILOX, TORCH, MissingError, empty, select
+from peers import MKL, NUMPY, OURS, PHILOX, TORCH, MissingError, empty, select
 
 from gpuinit import _console as console
 
@@ -53,7 +53,7 @@ def run(options: Options) -> int:
 
 
 def _measure_bars(options: Options) -> tuple[list[report.Judged], list[dict[str, Any]], Reasons]:
-    peers = [peer for peer in select("cpu", options.libraries) if peer.library in (OURS, TORCH, PHILOX, NUMPY)]
+    peers = [peer for peer in select("cpu", options.libraries) if peer.library in (OURS, TORCH, PHILOX, NUMPY, MKL)]
     effort = timing.QUICK if options.quick else timing.BARS
     judged: list[report.Judged] = []
     rows: list[dict[str, Any]] = []
