@@ -157,9 +157,9 @@ GPU_SIZES = (*SIZES, 2**28)
 class Bar(NamedTuple):
     """The least ratio to torch that `case` must reach on `arrays` arrays of a shape and dtype, on the CPU.
 
-    Beside it, no ratio to NumPy's Philox may be below `numpy`, nor to oneMKL's, where it is installed on a CPU with AVX-512, below
+    Beside it, no ratio to NumPy's Philox may be below `numpy`, nor to oneMKL's, if it is there and the CPU has AVX-512, below
     `mkl`. `numpy` is 0 where there is nothing to draw, as for constants, and for the small arrays, whose bars are about what a
-    call costs: NumPy's is one C function that checks no arguments.
+    call costs: NumPy's is one C function that checks no arguments. gpuinit is given NumPy arrays, or with `tensors` torch's.
     """
 
     case: Case
@@ -169,12 +169,13 @@ class Bar(NamedTuple):
     arrays: int = 1
     numpy: float = 1.0
     mkl: float = 0.0
+    tensors: bool = False
 
     @property
     def size(self) -> str:
         """The shape as the tables show it."""
         text = "x".join(map(str, self.shape))
-        return text if self.arrays == 1 else f"{self.arrays} of {text}"
+        return f"{f'{self.arrays} of ' if self.arrays > 1 else ''}{text}{', tensors' if self.tensors else ''}"
 
 
 _LARGE = (4096, 4096)  # 2**24 elements
@@ -204,6 +205,16 @@ BARS = (
             ("xavier_uniform_", 1.0),
             ("kaiming_normal_", 1.0),
             ("zeros_", 0.5),
+        )
+    ),
+    *(
+        Bar(BY_NAME[name], "float32", (64, 64), torch, arrays=100, numpy=0, tensors=True)
+        for name, torch in (
+            ("uniform_ on [0, 1)", 0.9),
+            ("normal_", 0.9),
+            ("xavier_uniform_", 0.9),
+            ("kaiming_normal_", 0.9),
+            ("zeros_", 0.25),
         )
     ),
 )

@@ -113,6 +113,10 @@ def _gpuinit(case: Case, x: Any, threads: int) -> Runner:
     return Runner(functools.partial(getattr(gi, case.function), x, **case.arguments, **generator))
 
 
+def _gpuinit_on_tensors(case: Case, x: Any, threads: int) -> Runner:
+    return _gpuinit(case, _tensor(module("torch"), x), threads)
+
+
 def _torch(case: Case, x: Any, threads: int) -> Runner:
     torch = module("torch")
     if torch.get_num_threads() != threads:
@@ -385,6 +389,9 @@ PEERS = (
     *(Peer(f"JAX {kind}", "cuda", functools.partial(_jax, kind, "cuda")) for kind in _JAX_KEYS),
     Peer(MEMSET, "cuda", _memset, events=True),
 )
+
+
+ON_TENSORS = Peer(OURS, "cpu", _gpuinit_on_tensors)
 
 
 def select(device: str, libraries: list[str] | None = None) -> Iterator[Peer]:

@@ -12,7 +12,7 @@ import plots
 import report
 import timing
 from cases import BARS, CASES, DTYPES, GPU_SIZES, SIZES, Bar, Case
-from peers import MKL, NUMPY, OURS, PHILOX, TORCH, MissingError, empty, select
+from peers import MKL, NUMPY, ON_TENSORS, OURS, PHILOX, TORCH, MissingError, empty, select
 
 from gpuinit import _console as console
 
@@ -62,12 +62,15 @@ def _measure_bars(options: Options) -> tuple[list[report.Judged], list[dict[str,
     with console.progress("bars", len(bars)) as done:
         for bar in bars:
             case, dtype, shape, arrays = bar.case, bar.dtype, bar.shape, bar.arrays
-            comparison = timing.compare(peers, case, shape, dtype, options.threads, effort, arrays)
-            judged.append(report.Judged(bar, comparison))
-            what = {"function": case.name, "dtype": dtype, "size": math.prod(shape), "shape": shape, "arrays": arrays}
-            rows += report.record(comparison, table="bars", device="cpu", **what)
+            contestants = [ON_TENSORS if bar.tensors and peer.library == OURS else peer for peer in peers]
+            comparison = timing.compare(contestants, case, shape, dtype, options.threads, effort, arrays)
             _note(missing, comparison)
             done(f"{bar.case.name} {bar.size}")
+            if OURS not in comparison.times:  # its tensors need torch
+                continue
+            judged.append(report.Judged(bar, comparison))
+            what = {"function": case.name, "dtype": dtype, "size": math.prod(shape), "shape": shape, "arrays": arrays}
+            rows += report.record(comparison, table="bars", device="cpu", tensors=bar.tensors, **what)
     return judged, rows, missing
 
 
