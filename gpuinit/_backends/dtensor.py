@@ -62,7 +62,7 @@ def _refuse_unfit(x: Any, coordinate: list[int]) -> None:
     if not all(isinstance(place, int) for place in coordinate):
         raise TypeError(
             "x must be a DTensor of one process, got one of torch's LocalTensor mode, which simulates several; fill a tensor of "
-            "the whole, and distribute that"
+            "the whole outside the mode, and distribute that"
         )
     for placement in x.placements:
         if placement.is_partial():
