@@ -289,7 +289,7 @@ def check_fsdp_over_tensor_parallelism(processes):
     for placements in ([strided(0, split_factor=4), tensors.Shard(0)], [tensors.Shard(0), strided(0, split_factor=2)]):
         if processes > 2:
             x = tensors.distribute_tensor(torch.zeros(8, 7), mesh, placements)
-            with pytest.raises(TypeError, match="others that leave one part to each process.*_StridedShard"):
+            with pytest.raises(TypeError, match=r"others that leave one part to each process.*_StridedShard"):
                 gi.normal_(x)
 
 

@@ -241,12 +241,12 @@ def test_refused(name, kind):
 # Objects whose own methods raise.
 
 
-class Own(Exception):
+class OwnError(Exception):
     """An object's own error."""
 
 
 def fail(*arguments, **options):
-    raise Own
+    raise OwnError
 
 
 class Meta(type):

@@ -342,7 +342,7 @@ def test_a_shrunk_storage_is_refused(kind, view):
     x, state = VIEWS[view](memory), gi.default_generator.state
     SHRUNK[kind](memory)
     for name in ("normal_", "zeros_"):
-        with pytest.raises(TypeError, match="memory was freed, or shrunk .*; gather or materialize it first"):
+        with pytest.raises(TypeError, match=r"memory was freed, or shrunk .*; gather or materialize it first"):
             getattr(gi, name)(x)
     assert gi.default_generator.state == state
 
