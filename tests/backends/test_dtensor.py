@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,7 @@ def member(rank, processes, store):
             check_views,
             check_fsdp,
             check_fsdp_over_tensor_parallelism,
+            check_flattened,
             check_torch_defaults,
         ):
             check(processes)
@@ -291,6 +293,26 @@ def check_fsdp_over_tensor_parallelism(processes):
             x = tensors.distribute_tensor(torch.zeros(8, 7), mesh, placements)
             with pytest.raises(TypeError, match=r"others that leave one part to each process.*_StridedShard"):
                 gi.normal_(x)
+
+
+def check_flattened(processes):
+    """FSDP1's parts are of no whole that they know; in what it gathers, weights are filled, and biases where they are detached."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own
+        fsdp = importlib.import_module("torch.distributed.fsdp").FullyShardedDataParallel
+        for original in (True, False):
+            module = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Linear(5, 3))
+            model = fsdp(module, use_orig_params=original, device_id=torch.device("cpu"))
+            for parameter in model.parameters():
+                with pytest.raises(TypeError, match="FSDP1"):
+                    gi.zeros_(parameter)
+            with fsdp.summon_full_params(model):
+                for number, parameter in enumerate(model.parameters()):
+                    gi.normal_(parameter if parameter.ndim > 1 else parameter.detach(), generator=number)
+            with fsdp.summon_full_params(model):
+                for number, parameter in enumerate(model.parameters()):
+                    expected = gi.normal_(np.empty(tuple(parameter.shape), np.float32), generator=number)
+                    np.testing.assert_array_equal(parameter.detach().clone().numpy(), expected)  # a clone: FSDP resizes
 
 
 def check_torch_defaults(processes):
