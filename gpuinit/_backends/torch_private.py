@@ -54,9 +54,15 @@ def history(x: Any) -> Any:
 
 
 def storage(x: Any) -> Any:
-    """Return what two tensors have in common that share memory; of a DTensor, that of its part in this process."""
+    """Return what two tensors have in common that share memory; of a DTensor, that of its part in this process.
+
+    None of a tensor without such memory, as a sparse one.
+    """
     local = getattr(x, "_local_tensor", x)
-    return getattr(local, "elem", local).untyped_storage()._cdata  # `elem`: of one that is still on its way
+    try:
+        return getattr(local, "elem", local).untyped_storage()._cdata  # `elem`: of one that is still on its way
+    except NotImplementedError:
+        return None
 
 
 def is_zero_tensor(x: Any) -> bool:

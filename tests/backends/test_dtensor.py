@@ -296,7 +296,7 @@ def check_fsdp_over_tensor_parallelism(processes):
 
 
 def check_flattened(processes):
-    """FSDP1's parts are of no whole that they know; in what it gathers, weights are filled, and biases where they are detached."""
+    """FSDP1's parts do not know their whole. Once gathered, weights are filled, and biases if they are detached."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own
         fsdp = importlib.import_module("torch.distributed.fsdp").FullyShardedDataParallel

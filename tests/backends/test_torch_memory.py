@@ -113,6 +113,7 @@ COMPUTED = {
     "detached, then part of a result": lambda: leaf().detach() * leaf(),
     "concatenation": lambda: torch.cat([leaf(), leaf()]),
     "stack of leaves": lambda: torch.stack([leaf(), leaf()])[0],
+    "product with a sparse leaf": lambda: torch.sparse.mm(torch.eye(4).to_sparse().requires_grad_(), leaf()),
     "written by an operation": written_by_an_operation,
     "beside a view that an operation wrote": beside_a_written_view,
     "real part of a result": lambda: (torch.ones(4, 6, dtype=torch.complex64, requires_grad=True) * 2).real,
@@ -345,6 +346,33 @@ def test_a_shrunk_storage_is_refused(kind, view):
         with pytest.raises(TypeError, match=r"memory was freed, or shrunk .*; gather or materialize it first"):
             getattr(gi, name)(x)
     assert gi.default_generator.state == state
+
+
+def loaded(tmp_path):
+    torch.save(torch.zeros(8, 6)[2:6], tmp_path / "weights")
+    return torch.load(tmp_path / "weights", mmap=True)
+
+
+SUFFICIENT = {
+    "NumPy's": lambda path: torch.from_numpy(np.zeros((4, 6), np.float32)),
+    "NumPy's columns": lambda path: torch.from_numpy(np.zeros((4, 12), np.float32)[:, 1::2]),
+    "NumPy's transpose": lambda path: torch.from_numpy(np.zeros((6, 4), np.float32).T),
+    "by DLPack": lambda path: torch.from_dlpack(np.zeros((4, 12), np.float32)[:, 1::2]),
+    "of a buffer": lambda path: torch.frombuffer(bytearray(100), dtype=torch.float32, offset=4).view(4, 6),
+    "mapped": loaded,
+    "strided": lambda path: torch.empty_strided((4, 6), (1, 4)),
+    "by strides of its own": lambda path: torch.zeros(64).as_strided((4, 6), (12, 2), 5),
+    "in shared memory": lambda path: torch.zeros(4, 6).share_memory_(),
+    "channels last": lambda path: torch.zeros(1, 4, 6, 1).to(memory_format=torch.channels_last),
+    "of a larger storage": lambda path: torch.zeros(24 + 7)[7:].view(4, 6),
+    "resized": lambda path: torch.zeros(2).resize_(4, 6),
+}
+
+
+@pytest.mark.parametrize("kind", SUFFICIENT)
+def test_storages_that_are_large_enough(kind, tmp_path):
+    x = SUFFICIENT[kind](tmp_path)
+    assert bits(gi.normal_(x, generator=1)) == gi.normal_(np.empty(24, np.float32), generator=1).tobytes()
 
 
 def test_what_is_left_of_a_shrunk_storage_is_filled():
