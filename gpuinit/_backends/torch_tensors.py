@@ -47,22 +47,22 @@ def view_of_tensor(x: Any) -> View:
 class _Memory:
     """A CPU tensor's memory as NumPy takes it, by its address: `x.numpy()` would forbid for ever to resize the storage."""
 
-    def __init__(self, x: Any, dtype: np.dtype[Any]) -> None:
+    def __init__(self, x: Any, typestr: str) -> None:
         self._owner = x  # an array on this memory holds this object, so the tensor lives as long
-        strides = None if x.is_contiguous() else tuple(step * dtype.itemsize for step in x.stride())
+        strides = None if x.is_contiguous() else tuple(step * x.element_size() for step in x.stride())
         self.__array_interface__ = {
             "version": 3,
             "data": (x.data_ptr(), False),
             "shape": tuple(x.shape),
             "strides": strides,
-            "typestr": dtype.str,
+            "typestr": typestr,
         }
 
 
 def _array_on(x: Any) -> np.ndarray:
-    dtype = as_dtype(_dtype_name(x.dtype))
-    array = np.asarray(_Memory(x, dtype))
-    return array if array.dtype == dtype else array.view(dtype)  # bfloat16, which has no typestr of its own
+    dtype, typestr = _dtype(x.dtype)
+    array = np.asarray(_Memory(x, typestr))
+    return array if array.dtype is dtype else array.view(dtype)  # bfloat16, which has no typestr of its own
 
 
 def _span(x: Any) -> int:
@@ -77,6 +77,13 @@ def _dtype_name(dtype: Any) -> str:
     """Return NumPy's name of torch's dtype; empty if it has none."""
     name = str(dtype).removeprefix("torch.")
     return name if name == "bfloat16" or hasattr(np, name) else ""
+
+
+@functools.cache
+def _dtype(dtype: Any) -> tuple[np.dtype[Any], str]:
+    """Return NumPy's dtype for torch's, and its typestr, which NumPy makes again at each look."""
+    found = as_dtype(_dtype_name(dtype))
+    return found, found.str
 
 
 class _Stream(NamedTuple):
