@@ -201,6 +201,25 @@ def test_far_shards(xp, shape, index, dtype):
     assert generator.position == np.prod(shape, dtype=object) * np.dtype(dtype).itemsize // 16
 
 
+FAR_DIAGONALS = [
+    ("eye_", (2**32, 4), (slice(2**31, 2**31 + 2), slice(0, 2)), []),
+    ("eye_", (4, 2**32), (slice(0, 2), slice(2**31, 2**31 + 2)), []),
+    ("eye_", (2**31, 2**31), (slice(2**31 - 3, 2**31 - 1), slice(2**31 - 2, 2**31)), [(1, 0)]),
+    ("eye_", (2**60, 4), (slice(2**60 - 2, 2**60), slice(2, 4)), []),
+    ("dirac_", (2**33, 4, 3), (slice(2**32, 2**32 + 2), slice(0, 2), ALL), []),
+    ("dirac_", (4, 2**40, 3), (slice(0, 2), slice(2**39, 2**39 + 2), ALL), []),
+    ("dirac_", (2**30, 2**30, 3), (slice(2**30 - 3, 2**30 - 1), slice(2**30 - 2, 2**30), ALL), [(1, 0, 1)]),
+]
+
+
+@pytest.mark.parametrize(("name", "shape", "index", "ones"), FAR_DIAGONALS, ids=str)
+def test_far_diagonals(xp, name, shape, index, ones):
+    shard = gi.Shard(shape, index)
+    part = to_host(getattr(gi, name)(xp.full(shard.shape, 77, np.float32), shard=shard))
+    assert sorted(map(tuple, np.argwhere(part))) == ones
+    assert set(part.ravel()) <= {0, 1}
+
+
 def best_time(fill, repeats=5):
     times = []
     for _ in range(repeats):

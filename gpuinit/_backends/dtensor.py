@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+import itertools
+import operator
+from collections import defaultdict
 from typing import Any
 
 from gpuinit._backends import torch_private
+from gpuinit._backends.torch_memory import is_copied_view, why_not_its_own
 from gpuinit._contract.shards import Shard
 
 
@@ -15,16 +18,25 @@ def local_part(x: Any) -> tuple[Any, Shard]:
     Raises
     ------
     TypeError
-        If the placements do not make it one contiguous part, or are not those of the memory that is there.
+        If the memory is not the caller's, or the placements do not make it one contiguous part, or are not those of the memory
+        that is there.
     """
+    if reason := why_not_its_own(x):
+        raise TypeError(f"x must be a DTensor with memory of its own, got {reason}")
     tensor = torch_private.local_tensor(x.detach())
     if hasattr(tensor, "wait"):
         tensor = tensor.wait()  # what is still on its way, from an asynchronous collective, would overwrite the fill
     coordinate = x.device_mesh.get_coordinate()
     if coordinate is None:  # this process is not of the mesh and holds nothing; its generator moves on like all others
         return tensor, Shard(tuple(x.shape), (slice(0, 0),) * x.ndim)
+    if is_copied_view(x):
+        raise TypeError(
+            f"x must share the memory of the DTensor that it is a view of, got shape {tuple(x.shape)} of one of shape "
+            f"{tuple(torch_private.base(x).shape)}, cut from a copy that torch gathered; fill that DTensor as a whole, or what "
+            "to_local() gives of it, with shard=gpuinit.Shard(...)"
+        )
     shard = Shard(tuple(x.shape), _index(x, coordinate))
-    if shard.shape != tuple(tensor.shape):
+    if shard.shape != tuple(tensor.shape) and (0 not in shard.shape or tensor.numel()):  # an empty part has any shape
         raise TypeError(
             f"x must have a local tensor of the shape {shard.shape} that its placements {x.placements} give for shape "
             f"{tuple(x.shape)}, got {tuple(tensor.shape)}; give DTensor.from_local the shape and stride of the whole"
@@ -35,33 +47,56 @@ def local_part(x: Any) -> tuple[Any, Shard]:
 def _index(x: Any, coordinate: list[int]) -> tuple[slice, ...]:
     """The part that the placements leave to the process at `coordinate`: mesh axis after mesh axis, each cuts what the one
     before left as `torch.chunk` does."""
-    _refuse_unfit(x)
+    _refuse_unfit(x, coordinate)
     bounds = [(0, length) for length in x.shape]
-    for place, placement, processes in zip(coordinate, x.placements, x.device_mesh.shape):
-        if placement.is_shard():
-            start, stop = bounds[placement.dim]
-            chunk = -(-(stop - start) // processes)
-            bounds[placement.dim] = min(start + place * chunk, stop), min(start + (place + 1) * chunk, stop)
+    for axis, mesh_axes in _cuts(x):
+        for mesh_axis in mesh_axes:
+            start, stop = bounds[axis]
+            chunk = -(-(stop - start) // x.device_mesh.shape[mesh_axis])
+            place = coordinate[mesh_axis]
+            bounds[axis] = min(start + place * chunk, stop), min(start + (place + 1) * chunk, stop)
     return tuple(slice(*ends) for ends in bounds)
 
 
-def _refuse_unfit(x: Any) -> None:
-    tensors = sys.modules["torch.distributed.tensor"]
+def _refuse_unfit(x: Any, coordinate: list[int]) -> None:
+    if not all(isinstance(place, int) for place in coordinate):
+        raise TypeError(
+            "x must be a DTensor of one process, got one of torch's LocalTensor mode, which simulates several; fill a tensor of "
+            "the whole outside the mode, and distribute that"
+        )
     for placement in x.placements:
         if placement.is_partial():
             raise TypeError(
                 f"x must hold values, not summands of values, got a DTensor with placements {x.placements}; "
                 "fill x.redistribute(placements=[Replicate() or Shard(axis), ...])"
             )
-        if type(placement) not in (tensors.Shard, tensors.Replicate):
+        if not (torch_private.split_factor(placement) or placement.is_replicate()):
             raise _not_contiguous(x)
-    for _, mesh_axes in torch_private.shard_order(x):
-        if list(mesh_axes) != sorted(mesh_axes):
-            raise _not_contiguous(x)
+
+
+def _cuts(x: Any) -> Any:
+    """Return the pairs (axis, mesh axes in the order in which they cut it).
+
+    A mesh axis of FSDP over tensor parallelism cuts after those that come later in the mesh: where it does is found by the
+    number of pieces that they leave.
+    """
+    factors = [torch_private.split_factor(placement) for placement in x.placements]
+    if max(factors, default=0) <= 1 and (order := torch_private.shard_order(x)):
+        return order
+    sizes = x.device_mesh.shape
+    cuts: dict[int, list[int]] = defaultdict(list)
+    for mesh_axis in reversed(range(len(factors))):
+        if factors[mesh_axis] and sizes[mesh_axis] > 1:
+            later = cuts[x.placements[mesh_axis].dim]
+            pieces = list(itertools.accumulate((sizes[other] for other in later), operator.mul, initial=1))
+            if factors[mesh_axis] not in pieces:
+                raise _not_contiguous(x)
+            later.insert(pieces.index(factors[mesh_axis]), mesh_axis)
+    return cuts.items()
 
 
 def _not_contiguous(x: Any) -> TypeError:
     return TypeError(
-        f"x must have the placements Shard(axis) and Replicate(), applied in the mesh's order, got a DTensor with placements "
-        f"{x.placements}; fill one of other placements, as distribute_tensor makes it, and redistribute it"
+        f"x must have the placements Shard(axis) and Replicate(), or others that leave one part to each process, got a DTensor "
+        f"with placements {x.placements}; fill one of other placements, as distribute_tensor makes it, and redistribute it"
     )

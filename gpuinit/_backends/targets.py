@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from gpuinit._backends.operations import Backend, Operation, Orthogonal, perform
-from gpuinit._backends.view import View
+from gpuinit._backends.view import View, type_name
 from gpuinit._backends.views import view_of
 from gpuinit._contract.arguments import short_repr
 from gpuinit._contract.dtypes import INEXACT, native
@@ -143,8 +143,8 @@ def _check_shard(view: View, shard: Shard | None) -> Shard | None:
         shard = view.shard
     elif view.shard is not None:
         raise TypeError(f"shard must be None for a DTensor, which knows its place in the whole, got shard={short_repr(shard)}")
-    elif not isinstance(shard, Shard):
-        raise TypeError(f"shard must be a gpuinit.Shard or None, got {short_repr(shard)} of type {type(shard).__name__}")
+    elif not issubclass(type(shard), Shard):  # `isinstance` would ask the object for its class
+        raise TypeError(f"shard must be a gpuinit.Shard or None, got {short_repr(shard)} of type {type_name(shard)}")
     elif shape != shard.shape:
         raise ValueError(f"x must have the shard's shape {shard.shape}, got shape {shape} and shard={short_repr(shard)}")
     return None if shard is None or shape == shard.global_shape else shard

@@ -32,6 +32,39 @@ def is_wrapper(x: Any) -> bool:
     return type(x).__torch_dispatch__ is not sys.modules["torch"]._C._disabled_torch_dispatch_impl
 
 
+def base(x: Any) -> Any:
+    """Return the tensor that a view is a view of; None of one that is no view."""
+    return x._base
+
+
+def history(x: Any) -> Any:
+    """Return the node of autograd's graph that computed the memory of a tensor; None of a leaf and of views of one.
+
+    That of the base is asked for where there is one: a view's own raises if the base was written since.
+    """
+    whole = x._base
+    if whole is None:
+        return x.grad_fn
+    if whole.requires_grad or not x.requires_grad:
+        return whole.grad_fn
+    try:  # a view that a custom function took of a tensor of its own
+        return x.grad_fn
+    except RuntimeError:
+        return None
+
+
+def storage(x: Any) -> Any:
+    """Return what two tensors have in common that share memory; of a DTensor, that of its part in this process.
+
+    None of a tensor without such memory, as a sparse one.
+    """
+    local = getattr(x, "_local_tensor", x)
+    try:
+        return getattr(local, "elem", local).untyped_storage()._cdata  # `elem`: of one that is still on its way
+    except NotImplementedError:
+        return None
+
+
 def is_zero_tensor(x: Any) -> bool:
     """Check for a zero that exists as a flag alone."""
     return bool(x._is_zerotensor())
@@ -50,6 +83,11 @@ def local_tensor(x: Any) -> Any:
 def shard_order(x: Any) -> Any:
     """Return a DTensor's pairs (axis, mesh axes in the order in which they cut it).
 
-    Where torch has no such order, the mesh's axes always cut from the first to the last, and there are no pairs.
+    Where torch has no such order, the placements alone say in what order the mesh's axes cut, and there are no pairs.
     """
     return getattr(x._spec, "shard_order", None) or ()
+
+
+def split_factor(placement: Any) -> int:
+    """Return into how many pieces other mesh axes cut an axis before the one of this placement does; 0 if it is no Shard."""
+    return getattr(placement, "split_factor", 1) if type(placement).__name__ in ("Shard", "_StridedShard") else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 from typing import Any, NamedTuple
 
@@ -11,8 +12,9 @@ import numpy as np
 from gpuinit._backends import torch_private
 from gpuinit._backends.dtensor import local_part
 from gpuinit._backends.gpu import usable_cupy
+from gpuinit._backends.torch_memory import why_not_its_own
 from gpuinit._backends.view import View
-from gpuinit._contract.dtypes import bfloat16
+from gpuinit._contract.dtypes import as_dtype
 
 
 def view_of_tensor(x: Any) -> View:
@@ -24,14 +26,12 @@ def view_of_tensor(x: Any) -> View:
     def notify_owner() -> None:
         _raise_version(x)
 
-    with torch_private.outside_modes():
-        data = x.detach()
-        if x.device.type == "cpu":
-            if x.dtype == torch.bfloat16:
-                return View("host", data.view(torch.uint16).numpy().view(bfloat16()), notify_owner=notify_owner)
-            return View("host", data.numpy(), notify_owner=notify_owner)
+    if x.device.type == "cpu":
+        return View("host", _array_on(x), notify_owner=notify_owner)
 
     cupy = usable_cupy()
+    with torch_private.outside_modes():
+        data = x.detach()
 
     @contextlib.contextmanager
     def scope() -> Any:
@@ -42,6 +42,48 @@ def view_of_tensor(x: Any) -> View:
 
     with scope():
         return View("cuda", cupy.from_dlpack(data), scope, notify_owner)
+
+
+class _Memory:
+    """A CPU tensor's memory as NumPy takes it, by its address: `x.numpy()` would forbid for ever to resize the storage."""
+
+    def __init__(self, x: Any, typestr: str) -> None:
+        self._owner = x  # an array on this memory holds this object, so the tensor lives as long
+        strides = None if x.is_contiguous() else tuple(step * x.element_size() for step in x.stride())
+        self.__array_interface__ = {
+            "version": 3,
+            "data": (x.data_ptr(), False),
+            "shape": tuple(x.shape),
+            "strides": strides,
+            "typestr": typestr,
+        }
+
+
+def _array_on(x: Any) -> np.ndarray:
+    dtype, typestr = _dtype(x.dtype)
+    array = np.asarray(_Memory(x, typestr))
+    return array if array.dtype is dtype else array.view(dtype)  # bfloat16, which has no typestr of its own
+
+
+def _span(x: Any) -> int:
+    """Return how many elements lie from a tensor's first to its last in memory."""
+    if x.is_contiguous():
+        return int(x.numel())
+    return 1 + sum((int(length) - 1) * int(step) for length, step in zip(x.shape, x.stride()))
+
+
+@functools.cache
+def _dtype_name(dtype: Any) -> str:
+    """Return NumPy's name of torch's dtype; empty if it has none."""
+    name = str(dtype).removeprefix("torch.")
+    return name if name == "bfloat16" or hasattr(np, name) else ""
+
+
+@functools.cache
+def _dtype(dtype: Any) -> tuple[np.dtype[Any], str]:
+    """Return NumPy's dtype for torch's, and its typestr, which NumPy makes again at each look."""
+    found = as_dtype(_dtype_name(dtype))
+    return found, found.str
 
 
 class _Stream(NamedTuple):
@@ -91,10 +133,12 @@ def _why_not(torch: Any, x: Any) -> str:
         return "a lazily conjugated, negated or zero tensor; fill the tensor that it is a view of, or x.clone()"
     if torch_private.is_functional(x):
         return "a functional tensor of a trace; fill it outside"
-    if x.numel() and not x.untyped_storage().nbytes():
-        return "one whose memory was freed; gather or materialize it first"
+    if x.numel() and x.untyped_storage().nbytes() < (x.storage_offset() + _span(x)) * x.element_size():
+        return "one whose memory was freed, or shrunk below its size; gather or materialize it first"
+    if reason := why_not_its_own(x):
+        return reason
     if x.device.type not in ("cpu", "cuda"):
         return f"one on the device {x.device}; fill a CPU tensor and move it"
-    if not (x.dtype == torch.bfloat16 or hasattr(np, str(x.dtype).removeprefix("torch."))):
+    if not _dtype_name(x.dtype):
         return f"one of {x.dtype}; fill a float32 tensor and convert it"
     return ""

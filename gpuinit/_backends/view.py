@@ -34,7 +34,10 @@ class View(NamedTuple):
 
 def type_name(x: Any) -> str:
     """Return an object's type as error messages name it."""
-    return f"{type(x).__module__}.{type(x).__qualname__}".removeprefix("builtins.")
+    try:
+        return f"{type(x).__module__}.{type(x).__qualname__}".removeprefix("builtins.")
+    except Exception:  # of a metaclass, which may be anybody's
+        return "an object whose type has no name"
 
 
 def read_only_error(x: Any) -> TypeError:

@@ -23,12 +23,12 @@ def view_of(x: Any) -> View:
         return View("host", x)
     for library, (class_name, view) in _LIBRARIES.items():
         kind = getattr(sys.modules.get(library), class_name, None)
-        if isinstance(kind, type) and isinstance(x, kind):
+        if isinstance(kind, type) and _is_instance(x, kind):
             return view(x)
-    if not isinstance(x, type):  # a class has its instances' methods
-        if hasattr(x, "__dlpack__") and hasattr(x, "__dlpack_device__"):
+    if not issubclass(type(x), type):  # a class has its instances' methods
+        if _has(x, "__dlpack__") and _has(x, "__dlpack_device__"):
             return _view_by_dlpack(x)
-        if hasattr(x, "__cuda_array_interface__"):
+        if _has(x, "__cuda_array_interface__"):
             return _view_by_cuda_array_interface(x)
     raise TypeError(
         "x must be an array that can be filled in place: a numpy.ndarray, cupy.ndarray, torch.Tensor, or an object with "
@@ -36,12 +36,27 @@ def view_of(x: Any) -> View:
     )
 
 
+def _is_instance(x: Any, kind: type) -> bool:
+    try:
+        return isinstance(x, kind)
+    except Exception:  # of an object's `__class__`, which may be anything
+        return False
+
+
+def _has(x: Any, name: str) -> bool:
+    try:
+        return hasattr(x, name)
+    except Exception:  # of an object's `__getattr__`
+        return False
+
+
 def _view_of_numpy(x: Any) -> View:
-    if isinstance(x, (np.matrix, np.ma.MaskedArray)):
+    if not issubclass(type(x), np.ndarray) or isinstance(x, (np.matrix, np.ma.MaskedArray)):
         raise TypeError(f"x must be a plain array, got {type(x).__name__}; give its data, as in numpy.asarray(x)")
-    if not x.flags.writeable:
+    array = np.asarray(x)
+    if not array.flags.writeable:
         raise read_only_error(x)
-    return View("host", np.asarray(x))
+    return View("host", array)
 
 
 def _view_of_cupy(x: Any) -> View:

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,11 @@ def member(rank, processes, store):
             check_outside_the_mesh,
             check_what_is_told,
             check_refused,
+            check_copies,
+            check_views,
             check_fsdp,
+            check_fsdp_over_tensor_parallelism,
+            check_flattened,
             check_torch_defaults,
         ):
             check(processes)
@@ -182,6 +187,73 @@ def check_refused(processes):
         assert x.to_local().is_meta or torch.equal(x.to_local(), before)
 
 
+# Name -> (the axis that is sharded, what is made of a DTensor of (5, 6)): torch gathers the whole and cuts the copy, or computes.
+COPIES = {
+    "rows": (0, lambda w: w[:2]),
+    "row": (0, lambda w: w[0]),
+    "chunk": (0, lambda w: w.chunk(3)[0]),
+    "split": (0, lambda w: w.split(2)[1]),
+    "narrow": (0, lambda w: w.narrow(0, 1, 3)),
+    "diagonal": (0, lambda w: w.diagonal()),
+    "column": (1, lambda w: w[:, :1]),
+    "columns of the transpose": (0, lambda w: w.T[:, :2]),
+    "row of what is detached": (0, lambda w: w.detach()[0]),
+    "row of the data": (0, lambda w: w.data[0]),
+}
+RESULTS = {
+    "product": (0, lambda w: w * 2),
+    "whole": (0, lambda w: w.full_tensor()),
+    "redistributed": (0, lambda w: w.redistribute(placements=[tensors.Replicate()])),
+    "clone": (1, lambda w: w.clone()),
+}
+
+
+def check_copies(processes):
+    """Not even a process whose part is empty goes on; without a gradient, nothing tells a result from a new DTensor."""
+    mesh, *_ = meshes(processes)
+    for (name, (axis, make)), recorded in itertools.product([*COPIES.items(), *RESULTS.items()], [True, False]):
+        w = torch.nn.Parameter(empty((5, 6), mesh, [tensors.Shard(axis)]), requires_grad=recorded)
+        if not recorded and name in RESULTS:
+            continue
+        x, generator = make(w), gi.Generator(5)
+        remedy = r"result of an operation .* x\.detach\(\)" if name in RESULTS else r"cut from a copy .* to_local\(\)"
+        with pytest.raises(TypeError, match=remedy):
+            gi.normal_(x, generator=generator)
+        assert generator.position == 0
+        assert (w.to_local() == 77).all()
+
+
+# Name -> (the axis that is sharded, a view of the same memory).
+SAME_MEMORY = {
+    "transpose": (0, lambda w: w.T),
+    "columns": (0, lambda w: w[:, 1:3]),
+    "rows": (1, lambda w: w[:2]),
+    "chunk": (1, lambda w: w.chunk(2)[1]),
+    "all rows": (0, lambda w: w[:]),
+    "one more axis": (0, lambda w: w[None]),
+    "detached": (0, lambda w: w.detach()),
+    "data": (1, lambda w: w.data),
+    "columns of what is detached": (0, lambda w: w.detach()[:, :2]),
+    "redistributed to the same": (0, lambda w: w.redistribute(placements=w.placements)),
+    "replicated": (None, lambda w: w[1:3]),
+}
+
+
+def check_views(processes):
+    mesh, *_ = meshes(processes)
+    for (axis, make), recorded in itertools.product(SAME_MEMORY.values(), [True, False]):
+        placement = tensors.Replicate() if axis is None else tensors.Shard(axis)
+        w = torch.nn.Parameter(empty((5, 6), mesh, [placement]), requires_grad=recorded)
+        x = make(w)
+        check_whole("normal_", {}, tuple(x.shape), x)
+        assert (w.detach().full_tensor() != 77).sum() == x.numel()
+        gi.zeros_(w.to_local())
+        assert not w.detach().full_tensor().any()
+    local = torch.ones(2, 3, requires_grad=True)
+    gi.zeros_(tensors.DTensor.from_local(local, mesh, [tensors.Shard(0)]))
+    assert not local.any()
+
+
 def check_fsdp(processes):
     """Parameters that are materialized from the meta device under FSDP2."""
     fsdp = importlib.import_module("torch.distributed.fsdp")
@@ -202,6 +274,47 @@ def check_fsdp(processes):
         model(torch.ones(2, 6)).sum().backward()
 
 
+def check_fsdp_over_tensor_parallelism(processes):
+    """FSDP cuts what tensor parallelism left, though its axis of the mesh comes first."""
+    fsdp = importlib.import_module("torch.distributed.fsdp")
+    parallel = importlib.import_module("torch.distributed.tensor.parallel")
+    mesh = meshes(processes)[1]
+    strided = tensors.placement_types._StridedShard
+    for width in (2, 5, 7, 8):  # some parts are empty, and some shorter than others
+        model = torch.nn.Sequential(torch.nn.Linear(6, width), torch.nn.Linear(width, 6))
+        plan = {"0": parallel.ColwiseParallel(), "1": parallel.RowwiseParallel()}
+        parallel.parallelize_module(model, mesh["shards"], plan)
+        fsdp.fully_shard(model, mesh=mesh["replicas"])
+        assert isinstance(model[0].weight.placements[0], strided)
+        for parameter in model.parameters():
+            check_whole("normal_", {}, tuple(parameter.shape), parameter)
+    for placements in ([strided(0, split_factor=4), tensors.Shard(0)], [tensors.Shard(0), strided(0, split_factor=2)]):
+        if processes > 2:
+            x = tensors.distribute_tensor(torch.zeros(8, 7), mesh, placements)
+            with pytest.raises(TypeError, match=r"others that leave one part to each process.*_StridedShard"):
+                gi.normal_(x)
+
+
+def check_flattened(processes):
+    """FSDP1's parts do not know their whole. Once gathered, weights are filled, and biases if they are detached."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own
+        fsdp = importlib.import_module("torch.distributed.fsdp").FullyShardedDataParallel
+        for original in (True, False):
+            module = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Linear(5, 3))
+            model = fsdp(module, use_orig_params=original, device_id=torch.device("cpu"))
+            for parameter in model.parameters():
+                with pytest.raises(TypeError, match="FSDP1"):
+                    gi.zeros_(parameter)
+            with fsdp.summon_full_params(model):
+                for number, parameter in enumerate(model.parameters()):
+                    gi.normal_(parameter if parameter.ndim > 1 else parameter.detach(), generator=number)
+            with fsdp.summon_full_params(model):
+                for number, parameter in enumerate(model.parameters()):
+                    expected = gi.normal_(np.empty(tuple(parameter.shape), np.float32), generator=number)
+                    np.testing.assert_array_equal(parameter.detach().clone().numpy(), expected)  # a clone: FSDP resizes
+
+
 def check_torch_defaults(processes):
     """A model under FSDP2 gets what it has alone; only one process holds the row of the padding."""
     fsdp = importlib.import_module("torch.distributed.fsdp")
@@ -214,6 +327,29 @@ def check_torch_defaults(processes):
             assert isinstance(parameter, tensors.DTensor)
             np.testing.assert_array_equal(parameter.detach().full_tensor().numpy(), expected.detach().numpy())
         assert not alone[0].weight[5].any()
+
+
+def test_a_simulation_of_several_processes_is_refused():
+    pytest.importorskip("torch.distributed._local_tensor", reason="this torch has no LocalTensor mode")
+    code = """
+import torch, gpuinit
+from torch.distributed import init_device_mesh, init_process_group, tensor
+from torch.distributed._local_tensor import LocalTensorMode
+from torch.testing._internal.distributed.fake_pg import FakeStore
+init_process_group("fake", rank=0, world_size=2, store=FakeStore())
+whole = torch.zeros(4, 3)
+with LocalTensorMode(2):
+    mesh = init_device_mesh("cpu", (2,))
+    x = tensor.distribute_tensor(whole, mesh, [tensor.Shard(0)])
+    try: gpuinit.normal_(x)
+    except TypeError as error: assert "LocalTensor mode, which simulates several" in str(error), error
+    else: raise AssertionError("filled")
+    gpuinit.ones_(whole)
+    assert tensor.distribute_tensor(whole, mesh, [tensor.Shard(0)]).full_tensor().reconcile().eq(1).all()
+assert gpuinit.default_generator.position == 0
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_filling_a_tensor_imports_nothing_distributed():

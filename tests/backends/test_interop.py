@@ -238,6 +238,62 @@ def test_refused(name, kind):
     refused(name, make(memory), TypeError, match, memory=memory)
 
 
+# Objects whose own methods raise.
+
+
+class OwnError(Exception):
+    """An object's own error."""
+
+
+def fail(*arguments, **options):
+    raise OwnError
+
+
+class Meta(type):
+    __getattribute__ = fail
+
+
+HOSTILE = {
+    "class": type("Hostile", (), {"__class__": property(fail)}),
+    "attributes": type("Hostile", (), {"__getattr__": fail}),
+    "all attributes": type("Hostile", (), {"__getattribute__": fail}),
+    "repr": type("Hostile", (), {"__repr__": fail}),
+    "equality": type("Hostile", (), {"__eq__": fail, "__hash__": fail, "__bool__": fail, "__len__": fail}),
+    "metaclass": Meta("Hostile", (), {}),
+    "DLPack": type("Hostile", (), {"__dlpack__": fail, "__dlpack_device__": fail}),
+    "DLPack's device": type("Hostile", (), {"__dlpack__": fail, "__dlpack_device__": lambda self: "CPU"}),
+    "DLPack's capsule": type("Hostile", (), {"__dlpack__": lambda self, **options: 1, "__dlpack_device__": lambda self: (1, 0)}),
+    "DLPack as a property": type("Hostile", (), {"__dlpack__": property(fail), "__dlpack_device__": property(fail)}),
+    "CUDA array interface": type("Hostile", (), {"__cuda_array_interface__": property(fail)}),
+    "CUDA array interface without data": type("Hostile", (), {"__cuda_array_interface__": {}}),
+    "a class that is not its own": type("Hostile", (), {"__class__": np.ndarray, "__array__": lambda *_, **__: np.zeros(3)}),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_objects_whose_methods_raise(kind):
+    x, state = HOSTILE[kind](), gi.default_generator.state
+    for name in ("normal_", "zeros_", "trunc_"):
+        with pytest.raises(TypeError, match=r"^x must "):
+            getattr(gi, name)(x)
+    memory = np.full((4, 6), 77, np.float32)
+    for name in ("normal_", "zeros_"):
+        refused(name, memory, TypeError, r"^shard must be a gpuinit\.Shard or None, got ", shard=x)
+    assert gi.default_generator.state == state
+
+
+class Flagless(np.ndarray):
+    """A subclass whose own attributes raise, on memory that is NumPy's all the same."""
+
+    flags = shape = strides = property(fail)
+
+
+def test_a_subclass_of_numpys_arrays_whose_attributes_raise():
+    memory = np.empty((4, 6), np.float32)
+    gi.normal_(memory.view(Flagless), generator=1)
+    assert memory.tobytes() == gi.normal_(np.empty((4, 6), np.float32), generator=1).tobytes()
+
+
 def test_errors_of_a_producer_name_the_argument():
     class Broken(DLPack):
         def __dlpack__(self, **options):
