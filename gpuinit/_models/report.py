@@ -58,6 +58,7 @@ class Row(NamedTuple):
 COLUMNS = ("parameter", "shape", "dtype", "initializer", "expected std", "std", "digest")
 RIGHT = COLUMNS[4:6]
 _SHOWN_DIGITS = 12  # of a parameter's digest in a table
+_SHOWN_NAMES = 10  # of a list in the summary
 
 
 class Report:
@@ -80,16 +81,25 @@ class Report:
         The seed; a report of the same rules, seed and spawn key has the same digest.
     spawn_key : list of int
         Of the generator that was given as seed; empty unless that was a child.
+    frozen : list of str
+        The names of the parameters with ``requires_grad=False`` that were left alone.
+    buffers : list of str
+        The names of the buffers that were left alone.
     """
 
-    def __init__(self, entries: list[Entry], generator: Generator) -> None:
+    def __init__(self, entries: list[Entry], generator: Generator, buffers: Sequence[str] = ()) -> None:
         self._entries = entries
+        self.buffers = list(buffers)
         self.seed = generator.seed
         self.spawn_key: list[int] = generator.state["spawn_key"]
 
     @property
     def apart(self) -> list[str]:
         return [entry.param.name for entry in self._entries if entry.kept or not entry.exact]
+
+    @property
+    def frozen(self) -> list[str]:
+        return [entry.param.name for entry in self._entries if entry.kept and entry.param.frozen]
 
     @property
     def rows(self) -> list[Row]:
@@ -119,6 +129,8 @@ class Report:
             "spawn_key": self.spawn_key,
             "digest": self.digest,
             "apart": self.apart,
+            "frozen": self.frozen,
+            "buffers": self.buffers,
             "parameters": rows,
         }
         return json.dumps(content, indent=2, allow_nan=False)
@@ -139,10 +151,11 @@ class Report:
         ]
 
     def summary(self) -> str:
-        """One line: how much was filled, the digest, and what lies outside it."""
+        """One line: how much was filled, the digest, what lies outside it, and what nobody asked for."""
         sizes = [math.prod(entry.param.shape) for entry in self._entries if not entry.kept]
-        apart = f"; apart from it: {', '.join(self.apart)}" if self.apart else ""
-        return f"{len(sizes)} parameters, {sum(sizes):,} elements, seed {self.seed}, digest {self.digest}{apart}"
+        lists = {"apart from it": self.apart, "frozen and left alone": self.frozen, "buffers left alone": self.buffers}
+        listed = "".join(f"; {what}: {_first_names(names)}" for what, names in lists.items() if names)
+        return f"{len(sizes)} parameters, {sum(sizes):,} elements, seed {self.seed}, digest {self.digest}{listed}"
 
     def __str__(self) -> str:
         return f"{console.plain(COLUMNS, self.cells(), RIGHT)}\n\n{self.summary()}"
@@ -203,6 +216,11 @@ def _measure(name: str, array: Any, hashes: list[Any]) -> float:
     if not array.size:
         return math.nan
     return float(np.sqrt(np.maximum(0.0, squares / array.size - abs(total / array.size) ** 2)))
+
+
+def _first_names(names: list[str]) -> str:
+    more = len(names) - _SHOWN_NAMES
+    return ", ".join(names[:_SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _finite_or_none(value: Any) -> Any:
