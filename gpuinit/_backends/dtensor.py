@@ -32,6 +32,15 @@ def local_part(x: Any) -> tuple[Any, Shard]:
     return tensor, shard
 
 
+def is_cut(x: Any) -> bool:
+    """Whether some process has less than all of a DTensor; the answer is the same in each."""
+    tensors = sys.modules.get("torch.distributed.tensor")
+    if tensors is None or not isinstance(x, tensors.DTensor):
+        return False
+    cuts = [not placement.is_replicate() for placement, n in zip(x.placements, x.device_mesh.shape) if n > 1]
+    return any(cuts) or x.device_mesh.size() < sys.modules["torch.distributed"].get_world_size()
+
+
 def _index(x: Any, coordinate: list[int]) -> tuple[slice, ...]:
     """The part that the placements leave to the process at `coordinate`: mesh axis after mesh axis, each cuts what the one
     before left as `torch.chunk` does."""

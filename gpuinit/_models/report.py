@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpuinit import _console as console
+from gpuinit._backends.dtensor import is_cut
 from gpuinit._backends.targets import Write
 from gpuinit._backends.views import view_of
 from gpuinit._contract.digests import CONTRACT_VERSION, header, pieces
@@ -37,6 +38,11 @@ class Entry:
     exact: bool = True
     kept: bool = False
 
+    @property
+    def apart(self) -> bool:
+        """Whether its values are none that every process and machine has."""
+        return self.kept or not self.exact or is_cut(self.array)
+
     def note(self, writes: Sequence[Write]) -> None:
         """Take down what an initializer of this library writes, all in one."""
         for write in writes:
@@ -44,7 +50,10 @@ class Entry:
 
 
 class Row(NamedTuple):
-    """A line of a report; `std` and `digest` are measured, and those of kept parameters nan and empty."""
+    """A line of a report; `std` and `digest` are measured, and those of kept parameters nan and empty.
+
+    Of a parameter that is cut between processes, `std` is that of the part in this process, and `digest` is empty.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -75,8 +84,8 @@ class Report:
         64 hex digits: `gpuinit.digest` of all parameters that were filled with the same bits everywhere, in order of their
         names. It is the same on every machine, backend and layout.
     apart : list of str
-        The names of the parameters outside that digest: those that were kept, and those filled by `orthogonal_`, whose values
-        are the same to rounding.
+        The names of the parameters outside that digest: those that were kept; those filled by `orthogonal_` or through a
+        parametrization, whose values are the same to rounding; and those cut between processes, of which none has all.
     seed : int
         The seed; a report of the same rules, seed and spawn key has the same digest.
     spawn_key : list of int
@@ -95,7 +104,7 @@ class Report:
 
     @property
     def apart(self) -> list[str]:
-        return [entry.param.name for entry in self._entries if entry.kept or not entry.exact]
+        return [entry.param.name for entry in self._entries if entry.apart]
 
     @property
     def frozen(self) -> list[str]:
@@ -193,9 +202,8 @@ def _row(entry: Entry, total: Any) -> Row:
     if not entry.kept:
         array = view_of(entry.array).array
         own = hashlib.sha256()
-        hashes = [own, total] if entry.exact else [own]
-        std = _measure(param.name, array, hashes)
-        digest = own.hexdigest()
+        std = _measure(param.name, array, [own] if entry.apart else [own, total])
+        digest = "" if is_cut(entry.array) else own.hexdigest()
     return Row(param.name, param.shape, param.dtype, entry.initializer, entry.expected, std, digest)
 
 
