@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from gpuinit._contract.arguments import short_repr
 from gpuinit._contract.generator import Generator
 from gpuinit._models.report import Report
@@ -91,6 +93,7 @@ def initialize(
     root = root_of(seed)
     dtype = None if dtype is None else parse_dtype(dtype)
     prefix = _check_prefix(prefix)
+    _check_flags(buffers=buffers, frozen=frozen)
     found = find_parameters(model, prefix=prefix, buffers=buffers, tied=check_tied(tied))
     asked_for = [param for param, _ in found if frozen or not param.frozen]
     choices = iter(choose_initializers(torch_defaults() if rules is None else rules, asked_for))
@@ -105,3 +108,9 @@ def _check_prefix(prefix: Any) -> str:
     if not isinstance(prefix, str):
         raise TypeError(f"prefix must be the name of the model in a larger one, got {short_repr(prefix)}")
     return prefix.removesuffix(".")
+
+
+def _check_flags(**flags: Any) -> None:
+    for name, value in flags.items():
+        if not isinstance(value, (bool, np.bool)):
+            raise TypeError(f"{name} must be True or False, got {short_repr(value)}")
