@@ -121,7 +121,7 @@ def find_parameters(model: Any, *, prefix: str = "", buffers: bool = False, tied
     leaves = [leaf for leaf in _find_leaves(model, prefix) if buffers or not leaf.is_buffer]
     check_names([leaf.name for leaf in leaves])
     shapes = Shapes((leaf.name, _shape(leaf)) for leaf in leaves)
-    groups = _group_ties(leaves)
+    groups = _group_ties(leaves, tied or {})
     named = name_ties([[leaf.name for leaf in group] for group in groups], tied or {})
     for group, names in zip(groups, named, strict=True):
         shapes.update(dict.fromkeys(names, shapes[group[0].name]))
@@ -220,12 +220,17 @@ def _has_shape(node: Any) -> bool:
         return True
 
 
-def _group_ties(leaves: list[Leaf]) -> list[list[Leaf]]:
-    """Return the leaves in groups of those that have all their memory in common."""
+def _group_ties(leaves: list[Leaf], tied: Ties) -> list[list[Leaf]]:
+    """Return the leaves in groups of those that have all their memory in common.
+
+    Those without elements, as a process may have of a sharded parameter, have nothing to compare: `tied` counts for them.
+    """
     groups: dict[Any, list[Leaf]] = {}
     memories: dict[Any, list[Memory]] = {}
     for leaf in leaves:
         key, memory = _identity(leaf.array)
+        if not memory and (leaf.name in tied or leaf.name in tied.values()):
+            key = tied.get(leaf.name, leaf.name)
         groups.setdefault(key, []).append(leaf)
         memories[key] = memory
     check_apart([(memory, groups[key][0].name) for key, found in memories.items() for memory in found])

@@ -74,6 +74,13 @@ def test_metadata_that_says_nothing_of_ties(paths, metadata):
     assert [row.name for row in report.rows] == ["pt", "w"]
 
 
+@pytest.mark.filterwarnings("ignore:Initializing zero-element")
+def test_ties_of_arrays_without_elements():
+    arrays = {"embed.weight": np.empty((0, 4)), "head.weight": np.empty((0, 4)), "other": np.empty((0, 4))}
+    rows = gi.initialize(arrays, [("*", "normal_")], seed=3, tied={"head.weight": "embed.weight"}).rows
+    assert [row.name for row in rows] == ["embed.weight", "other"]
+
+
 TIED_ERRORS = [
     (["embed.weight"], TypeError, r"tied must be a mapping of names to .* got \['embed\.weight'\]"),
     ({"embed.weight": 3}, TypeError, "tied must be a mapping of names"),
