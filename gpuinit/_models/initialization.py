@@ -12,7 +12,7 @@ from gpuinit._contract.generator import Generator
 from gpuinit._models.report import Report
 from gpuinit._models.steps import Progress, carry_out, keep_frozen, parse_dtype, plan, root_of
 from gpuinit._rules.matching import choose_initializers
-from gpuinit._rules.parameters import find_buffers, find_parameters
+from gpuinit._rules.parameters import find_leaves, make_parameters
 from gpuinit._rules.ties import check_tied
 from gpuinit._rules.torch_layers import torch_defaults
 
@@ -94,14 +94,16 @@ def initialize(
     dtype = None if dtype is None else parse_dtype(dtype)
     prefix = _check_prefix(prefix)
     _check_flags(buffers=buffers, frozen=frozen)
-    found = find_parameters(model, prefix=prefix, buffers=buffers, tied=check_tied(tied))
+    leaves = find_leaves(model, prefix)
+    left_alone = [leaf.name for leaf in leaves if leaf.is_buffer and not buffers]
+    found = make_parameters([leaf for leaf in leaves if buffers or not leaf.is_buffer], check_tied(tied))
     asked_for = [param for param, _ in found if frozen or not param.frozen]
     choices = iter(choose_initializers(torch_defaults() if rules is None else rules, asked_for))
     steps = [
         plan(param, array, next(choices), root, dtype) if frozen or not param.frozen else keep_frozen(param, array)
         for param, array in found
     ]
-    return carry_out(steps, root, progress, [] if buffers else find_buffers(model, prefix=prefix))
+    return carry_out(steps, root, progress, left_alone)
 
 
 def _check_prefix(prefix: Any) -> str:

@@ -104,40 +104,47 @@ class Leaf(NamedTuple):
     is_buffer: bool = False
 
 
-def find_parameters(model: Any, *, prefix: str = "", buffers: bool = False, tied: Ties | None = None) -> list[tuple[Param, Any]]:
-    """Return each parameter of a model with its array, in the model's order; tied ones once.
+def find_parameters(model: Any) -> list[tuple[Param, Any]]:
+    """Return each parameter of a model, as `make_parameters` does; no buffer."""
+    return make_parameters([leaf for leaf in find_leaves(model) if not leaf.is_buffer])
+
+
+def find_leaves(model: Any, prefix: str = "") -> list[Leaf]:
+    """Return the parameters and buffers of a model in its order, tied ones by each name; `prefix` is the model's own name.
+
+    Raises
+    ------
+    TypeError
+        If `model` is neither a mapping or sequence nor has `named_parameters()`, or a key is no string or integer, or empty.
+    ValueError
+        If `model` contains itself.
+    """
+    try:
+        return list(_leaves(model, prefix, ()))
+    except RecursionError:
+        raise ValueError("model must not contain itself; give one without the cycle") from None
+
+
+def make_parameters(leaves: list[Leaf], tied: Ties = MappingProxyType({})) -> list[tuple[Param, Any]]:
+    """Return the leaves as parameters with their arrays, in the same order; tied ones once.
 
     In the place of an array may be a `Parametrized` weight, or an `Unfit` one, which can only be kept.
 
     Raises
     ------
     TypeError
-        If `model` is neither a mapping or sequence nor has `named_parameters()`, or a key is no string or integer, or empty; if
-        a parameter has no shape yet.
+        If a parameter has no shape yet.
     ValueError
         If two parameters have the same name, but for Unicode's ways to write it, or share a part of their memory; if UTF-8 cannot
-        encode a name, or `model` contains itself; if `tied` does not fit.
+        encode a name; if `tied` does not fit.
     """
-    leaves = [leaf for leaf in _find_leaves(model, prefix) if buffers or not leaf.is_buffer]
     check_names([leaf.name for leaf in leaves])
     shapes = Shapes((leaf.name, _shape(leaf)) for leaf in leaves)
-    groups = _group_ties(leaves, tied or {})
-    named = name_ties([[leaf.name for leaf in group] for group in groups], tied or {})
+    groups = _group_ties(leaves, tied)
+    named = name_ties([[leaf.name for leaf in group] for group in groups], tied)
     for group, names in zip(groups, named, strict=True):
         shapes.update(dict.fromkeys(names, shapes[group[0].name]))
     return [(_param(group, names, shapes), group[0].array) for group, names in zip(groups, named, strict=True)]
-
-
-def find_buffers(model: Any, *, prefix: str = "") -> list[str]:
-    """Return the names of all buffers of a model's modules."""
-    return [leaf.name for leaf in _find_leaves(model, prefix) if leaf.is_buffer]
-
-
-def _find_leaves(model: Any, prefix: str) -> list[Leaf]:
-    try:
-        return list(_leaves(model, prefix, ()))
-    except RecursionError:
-        raise ValueError("model must not contain itself; give one without the cycle") from None
 
 
 def check_names(names: Iterable[str]) -> None:

@@ -54,8 +54,9 @@ def why_unfit(tensor: Any, own_name: str = "", module: Any = None, fsdp: Any = N
 def _computed_from(own_name: str, module: Any) -> str:
     """The name of the plain attribute that a hook of the module computes from this parameter and others; empty if none does."""
     base, _, suffix = own_name.rpartition("_")
-    computed = base and suffix in ("g", "v", "orig") and hasattr(vars(module).get(base), "shape")
-    return base if computed else ""
+    if not base or suffix not in ("g", "v", "orig") or not getattr(module, "_forward_pre_hooks", None):
+        return ""
+    return base if hasattr(vars(module).get(base), "shape") else ""
 
 
 def _is_packed(tensor: Any) -> bool:
