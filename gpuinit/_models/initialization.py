@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,8 @@ from gpuinit._contract.generator import Generator
 from gpuinit._models.report import Report
 from gpuinit._models.steps import Progress, carry_out, keep_frozen, parse_dtype, plan, root_of
 from gpuinit._rules.matching import choose_initializers
-from gpuinit._rules.parameters import find_leaves, make_parameters
+from gpuinit._rules.modules import join
+from gpuinit._rules.parameters import Param, find_leaves, make_parameters
 from gpuinit._rules.ties import check_tied
 from gpuinit._rules.torch_layers import torch_defaults
 
@@ -97,6 +99,7 @@ def initialize(
     leaves = find_leaves(model, prefix)
     left_alone = [leaf.name for leaf in leaves if leaf.is_buffer and not buffers]
     found = make_parameters([leaf for leaf in leaves if buffers or not leaf.is_buffer], check_tied(tied))
+    _warn_of_broken_ties(model, prefix, [param for param, _ in found])
     asked_for = [param for param, _ in found if frozen or not param.frozen]
     choices = iter(choose_initializers(torch_defaults() if rules is None else rules, asked_for))
     steps = [
@@ -104,6 +107,20 @@ def initialize(
         for param, array in found
     ]
     return carry_out(steps, root, progress, left_alone)
+
+
+def _warn_of_broken_ties(model: Any, prefix: str, params: list[Param]) -> None:
+    """Warn of weights that a model of Hugging Face's declares to be one, and that are not, as after `to_empty`."""
+    declared = getattr(model, "all_tied_weights_keys", None)
+    number_of = {name: number for number, param in enumerate(params) for name in param.names}
+    for pair in declared.items() if isinstance(declared, Mapping) else ():
+        name, other = (join(prefix, name) for name in pair)
+        if name in number_of and other in number_of and number_of[name] != number_of[other]:
+            warnings.warn(
+                f"model declares {name} to be {other}, but they lie apart and get values of their own; tie them first, as "
+                "model.tie_weights() does",
+                stacklevel=3,
+            )
 
 
 def _check_prefix(prefix: Any) -> str:

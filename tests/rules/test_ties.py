@@ -234,6 +234,21 @@ def test_a_callable_sees_the_module_that_its_rule_matched(torch):
         assert weight.tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize("prefix", ["", "part"])
+def test_declared_ties_that_are_broken(torch, prefix):
+    """As models of Hugging Face's declare them."""
+    with torch.device("meta"):
+        model = language_model(torch, False)
+    model.all_tied_weights_keys = {"head.weight": "embed.weight", "of.another.model": "embed.weight"}
+    assert model["head"].weight is model["embed"].weight
+    model.to_empty(device="cpu")
+    dot = f"{prefix}." if prefix else ""
+    with pytest.warns(UserWarning, match=f"declares {dot}head.weight to be {dot}embed.weight, but they lie apart.*tie_weights"):
+        gi.initialize(model, seed=0, prefix=prefix)
+    model["head"].weight = model["embed"].weight
+    gi.initialize(model, seed=0, prefix=prefix)  # without a warning
+
+
 def test_a_module_its_state_and_its_file_get_the_same(torch, paths):
     pytest.importorskip("safetensors")
     from safetensors.torch import load_file, save_model
