@@ -53,3 +53,13 @@ def shard_order(x: Any) -> Any:
     Where torch has no such order, the mesh's axes always cut from the first to the last, and there are no pairs.
     """
     return getattr(x._spec, "shard_order", None) or ()
+
+
+def is_of_fsdp1(x: Any) -> bool:
+    """Check for a parameter that FSDP1 manages, flattened except within `summon_full_params`."""
+    return bool(getattr(x, "_fsdp_flattened", False))
+
+
+def has_forward_pre_hooks(module: Any) -> bool:
+    """Check for hooks that run before each call of a module; None has none."""
+    return bool(getattr(module, "_forward_pre_hooks", None))

@@ -89,11 +89,8 @@ def _plan_parametrized(
             entry.array = to.assign(values)
         except TypeError as error:
             raise TypeError(f"{param.name}, {step.entry.initializer}: {error}") from error
-        entry.initializer, entry.distribution, entry.expected = (
-            step.entry.initializer,
-            step.entry.distribution,
-            step.entry.expected,
-        )
+        entry.initializer = step.entry.initializer
+        entry.distribution, entry.expected = step.entry.distribution, step.entry.expected
 
     if isinstance(choice, Call):
         draw(weight.copy())

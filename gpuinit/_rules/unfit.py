@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any, NamedTuple
 
+from gpuinit._backends import torch_private
+
 
 class Unfit(NamedTuple):
     """In the place of a tensor that may be kept and must not be filled, for a reason that says what to do instead."""
@@ -35,7 +37,7 @@ def why_unfit(tensor: Any, own_name: str = "", module: Any = None, fsdp: Any = N
             "is partitioned by DeepSpeed's ZeRO-3, and this process has no more than a part of it; initialize the model within "
             "deepspeed.zero.GatheredParameters(model.parameters(), modifier_rank=0)"
         )
-    if getattr(tensor, "_fsdp_flattened", False) and (fsdp is None or fsdp.training_state.name != "SUMMON_FULL_PARAMS"):
+    if torch_private.is_of_fsdp1(tensor) and (fsdp is None or fsdp.training_state.name != "SUMMON_FULL_PARAMS"):
         return (
             "is a piece of FSDP1's flattened parameter, without a shape of its own; initialize the model before it is wrapped, "
             "or the wrapper within FullyShardedDataParallel.summon_full_params, or shard with fully_shard"
@@ -54,7 +56,7 @@ def why_unfit(tensor: Any, own_name: str = "", module: Any = None, fsdp: Any = N
 def _computed_from(own_name: str, module: Any) -> str:
     """The name of the plain attribute that a hook of the module computes from this parameter and others; empty if none does."""
     base, _, suffix = own_name.rpartition("_")
-    if not base or suffix not in ("g", "v", "orig") or not getattr(module, "_forward_pre_hooks", None):
+    if not base or suffix not in ("g", "v", "orig") or not torch_private.has_forward_pre_hooks(module):
         return ""
     return base if hasattr(vars(module).get(base), "shape") else ""
 
