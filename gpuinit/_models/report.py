@@ -128,7 +128,7 @@ class Report:
         return [rows[entry.param.name] for entry in self._entries], total.hexdigest()
 
     def to_json(self) -> str:
-        """The rows, seed, digest, contract version and names apart or left alone as JSON; what is not known, or infinite, is null."""
+        """The rows, seed, digest, contract version and lists of names as JSON; what is not known, or infinite, is null."""
         import json
 
         rows = [{key: _finite_or_none(value) for key, value in row._asdict().items()} for row in self.rows]
