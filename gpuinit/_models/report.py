@@ -162,7 +162,9 @@ class Report:
     def summary(self) -> str:
         """One line: how much was filled, the digest, what lies outside it, and what nobody asked for."""
         sizes = [math.prod(entry.param.shape) for entry in self._entries if not entry.kept]
-        lists = {"apart from it": self.apart, "frozen and left alone": self.frozen, "buffers left alone": self.buffers}
+        frozen = set(self.frozen)
+        apart = [name for name in self.apart if name not in frozen]
+        lists = {"apart from it": apart, "frozen and left alone": self.frozen, "buffers left alone": self.buffers}
         listed = "".join(f"; {what}: {_first_names(names)}" for what, names in lists.items() if names)
         return f"{len(sizes)} parameters, {sum(sizes):,} elements, seed {self.seed}, digest {self.digest}{listed}"
 
