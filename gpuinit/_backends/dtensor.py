@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import operator
+import sys
 from collections import defaultdict
 from typing import Any
 
@@ -42,6 +43,15 @@ def local_part(x: Any) -> tuple[Any, Shard]:
             f"{tuple(x.shape)}, got {tuple(tensor.shape)}; give DTensor.from_local the shape and stride of the whole"
         )
     return tensor, shard
+
+
+def is_cut(x: Any) -> bool:
+    """Whether some process has less than all of a DTensor; the answer is the same in each."""
+    tensors = sys.modules.get("torch.distributed.tensor")
+    if tensors is None or not isinstance(x, tensors.DTensor):
+        return False
+    cuts = [not placement.is_replicate() for placement, n in zip(x.placements, x.device_mesh.shape) if n > 1]
+    return any(cuts) or x.device_mesh.size() < sys.modules["torch.distributed"].get_world_size()
 
 
 def _index(x: Any, coordinate: list[int]) -> tuple[slice, ...]:

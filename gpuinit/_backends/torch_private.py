@@ -91,3 +91,13 @@ def shard_order(x: Any) -> Any:
 def split_factor(placement: Any) -> int:
     """Return into how many pieces other mesh axes cut an axis before the one of this placement does; 0 if it is no Shard."""
     return getattr(placement, "split_factor", 1) if type(placement).__name__ in ("Shard", "_StridedShard") else 0
+
+
+def is_of_fsdp1(x: Any) -> bool:
+    """Check for a parameter that FSDP1 manages, flattened except within `summon_full_params`."""
+    return bool(getattr(x, "_fsdp_flattened", False))
+
+
+def has_forward_pre_hooks(module: Any) -> bool:
+    """Check for hooks that run before each call of a module; None has none."""
+    return bool(getattr(module, "_forward_pre_hooks", None))

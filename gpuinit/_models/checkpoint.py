@@ -7,7 +7,7 @@ import io
 import mmap
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ from gpuinit._models.safetensors_header import Header, Tensor, read_header
 from gpuinit._models.steps import Deferred, Progress, Step, carry_out, plan, root_of
 from gpuinit._rules.calls import Initializer, Keep
 from gpuinit._rules.matching import choose_initializers
-from gpuinit._rules.parameters import Param, Shapes, check_names
+from gpuinit._rules.modules import without_wrappers
+from gpuinit._rules.parameters import Param, Shapes, check_names, places_of
+from gpuinit._rules.ties import Ties, check_tied, name_ties
 
 _PIECE = 2**24  # bytes copied at once
 
@@ -33,6 +35,7 @@ def initialize_file(
     seed: int | Generator,
     out: str | os.PathLike[str],
     progress: Progress = None,
+    tied: Mapping[str, str] | None = None,
 ) -> Report:
     """Write a safetensors file with the names, shapes, dtypes and metadata of another, and its tensors filled by rules.
 
@@ -51,6 +54,9 @@ def initialize_file(
         The file to write; one that is there is replaced, and it may be `path` itself.
     progress : bool or callable, optional
         As for `initialize`.
+    tied : mapping of str to str, optional
+        As for `initialize`. Names of a tied parameter that `safetensors.torch.save_model` left out of a file are in the file's
+        metadata, and need not be given.
 
     Returns
     -------
@@ -81,7 +87,7 @@ def initialize_file(
     with open(path, "rb") as source:
         try:
             header = read_header(source)
-            choices = _choices(header, rules)
+            choices = _choices(header, rules, check_tied(tied))
         except (TypeError, ValueError) as error:
             raise type(error)(f"{os.fspath(path)}: {error}") from error
         with _replacing(target, header.size) as memory:
@@ -101,16 +107,30 @@ def check_place(name: str, path: Path) -> None:
         raise ValueError(f"{name} must be a file or the name of a new one, got {name}={str(path)!r}")
 
 
-def _choices(header: Header, rules: Any) -> list[tuple[Param, Initializer]]:
+def _choices(header: Header, rules: Any, tied: Ties) -> list[tuple[Param, Initializer]]:
     """What is to be done to each tensor, if its dtype permits that."""
-    check_names(tensor.name for tensor in header.tensors)
-    shapes = Shapes((tensor.name, tensor.shape) for tensor in header.tensors)
-    params = [Param(tensor.name, tensor.shape, tensor.dtype, (), shapes) for tensor in header.tensors]
+    groups = _all_names(header)
+    check_names(name for group in groups for name in group)
+    named = name_ties(groups, tied)
+    shapes = Shapes((name, tensor.shape) for tensor, names in zip(header.tensors, named, strict=True) for name in names)
+    params = [
+        Param(names[0], tensor.shape, tensor.dtype, (), shapes, places_of(names))
+        for tensor, names in zip(header.tensors, named, strict=True)
+    ]
     choices = list(zip(params, choose_initializers(rules, params), strict=True))
     for param, choice in choices:
         if not isinstance(choice, Keep):
             _check_dtype(param, choice)
     return choices
+
+
+def _all_names(header: Header) -> list[list[str]]:
+    """The names of each tensor: its own, and those of which the metadata says that `save_model` left them out for it."""
+    groups = {tensor.name: [without_wrappers(tensor.name)] for tensor in header.tensors}
+    for left_out, kept in header.metadata.items():
+        if kept in groups and left_out not in groups and left_out != "format":  # that of the library that wrote the file
+            groups[kept].append(without_wrappers(left_out))
+    return list(groups.values())
 
 
 def _check_dtype(param: Param, choice: Initializer) -> None:

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from gpuinit._contract.arguments import short_repr
 from gpuinit._contract.generator import Generator
 from gpuinit._models.report import Report
-from gpuinit._models.steps import Progress, carry_out, parse_dtype, plan, root_of
+from gpuinit._models.steps import Progress, carry_out, keep_frozen, parse_dtype, plan, root_of
 from gpuinit._rules.matching import choose_initializers
-from gpuinit._rules.parameters import find_parameters
+from gpuinit._rules.modules import join
+from gpuinit._rules.parameters import Param, find_leaves, make_parameters
+from gpuinit._rules.ties import check_tied
 from gpuinit._rules.torch_layers import torch_defaults
 
 
-def initialize(model: Any, rules: Any = None, *, seed: int | Generator, dtype: Any = None, progress: Progress = None) -> Report:
+def initialize(
+    model: Any,
+    rules: Any = None,
+    *,
+    seed: int | Generator,
+    dtype: Any = None,
+    progress: Progress = None,
+    prefix: str = "",
+    tied: Mapping[str, str] | None = None,
+    buffers: bool = False,
+    frozen: bool = False,
+) -> Report:
     """Fill all parameters of a model in place, each from the stream of its name.
 
     A parameter's values depend on the seed, its name, its shape, its dtype and its rule alone: other layers, their order, the
@@ -23,7 +41,9 @@ def initialize(model: Any, rules: Any = None, *, seed: int | Generator, dtype: A
     ----------
     model : mapping, torch.nn.Module, or object with `named_parameters()`
         A mapping of names to arrays of any kind that the initializers take. Mappings and lists may be nested, and hold modules;
-        names are then joined by dots. Tied parameters are filled once, by the name that comes first.
+        names are then joined by dots. What wrappers add to names is left out (``_orig_mod``, ``module`` of
+        DistributedDataParallel ...). A tied parameter is filled once, and all its names must fall under the same initializer.
+        A weight that a parametrization computes (`torch.nn.utils.parametrizations`) is filled as the layer sees it.
     rules : list of (pattern, initializer), optional
         The first rule whose pattern matches counts; `rules.torch_defaults()` if None. A pattern is a glob on the name
         (``"*.bias"``; ``*`` passes dots), a compiled regular expression that must match the whole name, a module's class or its
@@ -40,17 +60,29 @@ def initialize(model: Any, rules: Any = None, *, seed: int | Generator, dtype: A
     progress : bool or callable, optional
         True shows a bar on stderr, where that is a terminal and rich is installed; a callable is called with each name when its
         parameter is done.
+    prefix : str, optional
+        The name of `model` in a larger one, of which it then gets the values: ``"layers.1"`` for that model's ``layers[1]``.
+    tied : mapping of str to str, optional
+        Of tied parameters, names to the names whose streams they take, as ``{"head.weight": "embed.weight"}``. By default a tied
+        parameter's stream is that of its first name in the order of code points, which is the one that a file of
+        `safetensors.torch.save_model` has. One of the two names may be that of a part which `model` lacks.
+    buffers : bool, optional
+        Whether the rules are for the buffers of modules too. Otherwise these are left alone, and the report lists them.
+    frozen : bool, optional
+        Whether the rules are for parameters with ``requires_grad=False`` too. Otherwise these are left alone, without a rule, and
+        the report lists them.
 
     Returns
     -------
     Report
-        What was done; it measures when it is first looked at.
+        What was done, and what was left alone; it measures when it is first looked at.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is none of these, no rule matches some parameters (all are named), or an initializer cannot fill its
-        parameter. Only what a callable raises can come after something was written.
+        If an argument is none of these, no rule matches some parameters (all are named), the names of a tied parameter fall under
+        different initializers, or an initializer cannot fill its parameter. Only what a callable raises can come after something
+        was written.
 
     Examples
     --------
@@ -62,7 +94,42 @@ def initialize(model: Any, rules: Any = None, *, seed: int | Generator, dtype: A
     """
     root = root_of(seed)
     dtype = None if dtype is None else parse_dtype(dtype)
-    found = find_parameters(model)
-    choices = choose_initializers(torch_defaults() if rules is None else rules, [param for param, _ in found])
-    steps = [plan(param, array, choice, root, dtype) for (param, array), choice in zip(found, choices, strict=True)]
-    return carry_out(steps, root, progress)
+    prefix = _check_prefix(prefix)
+    _check_flags(buffers=buffers, frozen=frozen)
+    leaves = find_leaves(model, prefix)
+    left_alone = [leaf.name for leaf in leaves if leaf.is_buffer and not buffers]
+    found = make_parameters([leaf for leaf in leaves if buffers or not leaf.is_buffer], check_tied(tied))
+    _warn_of_broken_ties(model, prefix, [param for param, _ in found])
+    asked_for = [param for param, _ in found if frozen or not param.frozen]
+    choices = iter(choose_initializers(torch_defaults() if rules is None else rules, asked_for))
+    steps = [
+        plan(param, array, next(choices), root, dtype) if frozen or not param.frozen else keep_frozen(param, array)
+        for param, array in found
+    ]
+    return carry_out(steps, root, progress, left_alone)
+
+
+def _warn_of_broken_ties(model: Any, prefix: str, params: list[Param]) -> None:
+    """Warn of weights that a model of Hugging Face's declares to be one, and that are not, as after `to_empty`."""
+    declared = getattr(model, "all_tied_weights_keys", None)
+    number_of = {name: number for number, param in enumerate(params) for name in param.names}
+    for pair in declared.items() if isinstance(declared, Mapping) else ():
+        name, other = (join(prefix, name) for name in pair)
+        if name in number_of and other in number_of and number_of[name] != number_of[other]:
+            warnings.warn(
+                f"model declares {name} to be {other}, but they lie apart and get values of their own; tie them first, as "
+                "model.tie_weights() does",
+                stacklevel=3,
+            )
+
+
+def _check_prefix(prefix: Any) -> str:
+    if not isinstance(prefix, str):
+        raise TypeError(f"prefix must be the name of the model in a larger one, got {short_repr(prefix)}")
+    return prefix.removesuffix(".")
+
+
+def _check_flags(**flags: Any) -> None:
+    for name, value in flags.items():
+        if not isinstance(value, (bool, np.bool)):
+            raise TypeError(f"{name} must be True or False, got {short_repr(value)}")

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpuinit import _console as console
+from gpuinit._backends.dtensor import is_cut
 from gpuinit._backends.targets import Write
 from gpuinit._backends.views import view_of
 from gpuinit._contract.digests import CONTRACT_VERSION, header, pieces
@@ -37,6 +38,11 @@ class Entry:
     exact: bool = True
     kept: bool = False
 
+    @property
+    def apart(self) -> bool:
+        """Whether its values are none that every process and machine has."""
+        return self.kept or not self.exact or is_cut(self.array)
+
     def note(self, writes: Sequence[Write]) -> None:
         """Take down what an initializer of this library writes, all in one."""
         for write in writes:
@@ -44,7 +50,10 @@ class Entry:
 
 
 class Row(NamedTuple):
-    """A line of a report; `std` and `digest` are measured, and those of kept parameters nan and empty."""
+    """A line of a report; `std` and `digest` are measured, and those of kept parameters nan and empty.
+
+    Of a parameter that is cut between processes, `std` is that of the part in this process, and `digest` is empty.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -58,6 +67,7 @@ class Row(NamedTuple):
 COLUMNS = ("parameter", "shape", "dtype", "initializer", "expected std", "std", "digest")
 RIGHT = COLUMNS[4:6]
 _SHOWN_DIGITS = 12  # of a parameter's digest in a table
+_SHOWN_NAMES = 10  # of a list in the summary
 
 
 class Report:
@@ -74,22 +84,31 @@ class Report:
         64 hex digits: `gpuinit.digest` of all parameters that were filled with the same bits everywhere, in order of their
         names. It is the same on every machine, backend and layout.
     apart : list of str
-        The names of the parameters outside that digest: those that were kept, and those filled by `orthogonal_`, whose values
-        are the same to rounding.
+        The names of the parameters outside that digest: those that were kept; those filled by `orthogonal_` or through a
+        parametrization, whose values are the same to rounding; and those cut between processes, of which none has all.
     seed : int
         The seed; a report of the same rules, seed and spawn key has the same digest.
     spawn_key : list of int
         Of the generator that was given as seed; empty unless that was a child.
+    frozen : list of str
+        The names of the parameters with ``requires_grad=False`` that were left alone.
+    buffers : list of str
+        The names of the buffers that were left alone.
     """
 
-    def __init__(self, entries: list[Entry], generator: Generator) -> None:
+    def __init__(self, entries: list[Entry], generator: Generator, buffers: Sequence[str] = ()) -> None:
         self._entries = entries
+        self.buffers = list(buffers)
         self.seed = generator.seed
         self.spawn_key: list[int] = generator.state["spawn_key"]
 
     @property
     def apart(self) -> list[str]:
-        return [entry.param.name for entry in self._entries if entry.kept or not entry.exact]
+        return [entry.param.name for entry in self._entries if entry.apart]
+
+    @property
+    def frozen(self) -> list[str]:
+        return [entry.param.name for entry in self._entries if entry.kept and entry.param.frozen]
 
     @property
     def rows(self) -> list[Row]:
@@ -109,7 +128,7 @@ class Report:
         return [rows[entry.param.name] for entry in self._entries], total.hexdigest()
 
     def to_json(self) -> str:
-        """The rows, seed, digest, contract version and names apart as JSON; what is not known, or infinite, is null."""
+        """The rows, seed, digest, contract version and lists of names as JSON; what is not known, or infinite, is null."""
         import json
 
         rows = [{key: _finite_or_none(value) for key, value in row._asdict().items()} for row in self.rows]
@@ -119,6 +138,8 @@ class Report:
             "spawn_key": self.spawn_key,
             "digest": self.digest,
             "apart": self.apart,
+            "frozen": self.frozen,
+            "buffers": self.buffers,
             "parameters": rows,
         }
         return json.dumps(content, indent=2, allow_nan=False)
@@ -139,10 +160,13 @@ class Report:
         ]
 
     def summary(self) -> str:
-        """One line: how much was filled, the digest, and what lies outside it."""
+        """One line: how much was filled, the digest, what lies outside it, and what nobody asked for."""
         sizes = [math.prod(entry.param.shape) for entry in self._entries if not entry.kept]
-        apart = f"; apart from it: {', '.join(self.apart)}" if self.apart else ""
-        return f"{len(sizes)} parameters, {sum(sizes):,} elements, seed {self.seed}, digest {self.digest}{apart}"
+        frozen = set(self.frozen)
+        apart = [name for name in self.apart if name not in frozen]
+        lists = {"apart from it": apart, "frozen and left alone": self.frozen, "buffers left alone": self.buffers}
+        listed = "".join(f"; {what}: {_first_names(names)}" for what, names in lists.items() if names)
+        return f"{len(sizes)} parameters, {sum(sizes):,} elements, seed {self.seed}, digest {self.digest}{listed}"
 
     def __str__(self) -> str:
         return f"{console.plain(COLUMNS, self.cells(), RIGHT)}\n\n{self.summary()}"
@@ -180,9 +204,8 @@ def _row(entry: Entry, total: Any) -> Row:
     if not entry.kept:
         array = view_of(entry.array).array
         own = hashlib.sha256()
-        hashes = [own, total] if entry.exact else [own]
-        std = _measure(param.name, array, hashes)
-        digest = own.hexdigest()
+        std = _measure(param.name, array, [own] if entry.apart else [own, total])
+        digest = "" if is_cut(entry.array) else own.hexdigest()
     return Row(param.name, param.shape, param.dtype, entry.initializer, entry.expected, std, digest)
 
 
@@ -203,6 +226,11 @@ def _measure(name: str, array: Any, hashes: list[Any]) -> float:
     if not array.size:
         return math.nan
     return float(np.sqrt(np.maximum(0.0, squares / array.size - abs(total / array.size) ** 2)))
+
+
+def _first_names(names: list[str]) -> str:
+    more = len(names) - _SHOWN_NAMES
+    return ", ".join(names[:_SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _finite_or_none(value: Any) -> Any:

@@ -50,11 +50,12 @@ class Tensor(NamedTuple):
 
 
 class Header(NamedTuple):
-    """The tensors in the header's order, the header's end and the file's."""
+    """The tensors in the header's order, the header's end and the file's, and the metadata."""
 
     tensors: list[Tensor]
     end: int
     size: int
+    metadata: dict[str, str]
 
 
 def read_header(file: BinaryIO) -> Header:
@@ -79,10 +80,11 @@ def read_header(file: BinaryIO) -> Header:
         raise ValueError(f"must have a header of JSON, in which no name is twice, got another: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"must have a JSON object as header, got {short_repr(content)}")
-    _check_metadata(content.get("__metadata__", {}))
+    metadata = content.get("__metadata__", {})
+    _check_metadata(metadata)
     tensors = [_tensor(name, entry, end) for name, entry in content.items() if name != "__metadata__"]
     _check_places(tensors, end, size)
-    return Header(tensors, end, size)
+    return Header(tensors, end, size, metadata)
 
 
 def _check_metadata(metadata: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -18,6 +18,8 @@ from gpuinit._models.report import Entry, Report
 from gpuinit._rules.aliasing import overlap
 from gpuinit._rules.calls import Call, Initializer, Keep
 from gpuinit._rules.parameters import Param
+from gpuinit._rules.parametrized import Parametrized
+from gpuinit._rules.unfit import Unfit
 
 Progress = bool | Callable[[str], None] | None
 
@@ -53,6 +55,10 @@ def plan(param: Param, array: Any, choice: Initializer, root: Generator, dtype: 
     generator = root.spawn(param.name)
     if isinstance(choice, Keep):
         return Kept(Entry(param, array, "keep", kept=True))
+    if isinstance(array, Unfit):
+        raise TypeError(f"{param.name} {array.reason}")
+    if isinstance(array, Parametrized):
+        return _plan_parametrized(param, array, choice, root, dtype)
     if not isinstance(choice, Call):
         name = getattr(choice, "__name__", type(choice).__name__)
         return Deferred(Entry(param, array, name), lambda: _call(choice, array, generator, param))
@@ -62,6 +68,33 @@ def plan(param: Param, array: Any, choice: Initializer, root: Generator, dtype: 
     except (TypeError, ValueError) as error:
         raise type(error)(f"{param.name}, {choice}: {error}") from error
     return step
+
+
+def keep_frozen(param: Param, array: Any) -> Kept:
+    """Return the step of a parameter that is left alone since nobody asked for it."""
+    return Kept(Entry(param, array, "frozen", kept=True))
+
+
+def _plan_parametrized(
+    param: Param, weight: Parametrized, choice: Initializer, root: Generator, dtype: np.dtype[Any] | None
+) -> Deferred:
+    """Plan to draw a weight that a parametrization computes, and to assign it; tried on a copy, unless a callable draws it."""
+    entry = Entry(param, weight, "", exact=False)  # computed by torch
+
+    def draw(to: Parametrized) -> None:
+        values = to.new_values()
+        step = plan(param, values, choice, root, dtype)
+        _perform([step], lambda name: None)
+        try:
+            entry.array = to.assign(values)
+        except TypeError as error:
+            raise TypeError(f"{param.name}, {step.entry.initializer}: {error}") from error
+        entry.initializer = step.entry.initializer
+        entry.distribution, entry.expected = step.entry.distribution, step.entry.expected
+
+    if isinstance(choice, Call):
+        draw(weight.copy())
+    return Deferred(entry, lambda: draw(weight))
 
 
 def _call(choice: Callable[..., Any], array: Any, generator: Generator, param: Param) -> None:
@@ -106,11 +139,11 @@ def _plan_conversion(entry: Entry, call: Call, generator: Generator, drawn_in: n
     return Deferred(entry, draw_and_convert)
 
 
-def carry_out(steps: list[Step], root: Generator, progress: Progress) -> Report:
-    """Do everything that was planned, with a bar or calls of `progress`."""
+def carry_out(steps: list[Step], root: Generator, progress: Progress, buffers: Sequence[str] = ()) -> Report:
+    """Do everything that was planned, with a bar or calls of `progress`; `buffers` are the names of those left alone."""
     with _progress_bar(progress, len(steps)) as advance:
         _perform(steps, advance)
-    return Report([step.entry for step in steps], root)
+    return Report([step.entry for step in steps], root, buffers)
 
 
 def _perform(steps: list[Step], advance: Callable[[str], None]) -> None:
@@ -121,7 +154,7 @@ def _perform(steps: list[Step], advance: Callable[[str], None]) -> None:
         if isinstance(step, Deferred):
             with observed() as writes:
                 step.fill()
-            step.entry.exact = all(write.is_exact for write in writes)
+            step.entry.exact = step.entry.exact and all(write.is_exact for write in writes)
         if not isinstance(step, Planned) or not step.writes:  # a warning took the place of a write to an empty array
             advance(step.entry.param.name)
 

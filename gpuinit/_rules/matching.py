@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import re
 from collections.abc import Iterable
 from typing import Any
 
 from gpuinit._contract.arguments import short_repr
-from gpuinit._rules.calls import ByParam, Initializer, RuleItem, parse_initializer
+from gpuinit._rules.calls import ByParam, Call, Initializer, Keep, RuleItem, parse_initializer
 from gpuinit._rules.parameters import Param
 
 Pattern = str | re.Pattern[str] | type
@@ -24,7 +25,7 @@ def choose_initializers(rules: Any, params: Iterable[Param]) -> list[Initializer
         If `rules` is no sequence of pairs (pattern, initializer), or no rule matches some parameters: all are named.
     """
     read = read_rules(rules)
-    found = [(param, first_match(read, param)) for param in params]
+    found = [(param, _match_all_names(read, param)) for param in params]
     if unmatched := [param for param, choice in found if choice is None]:
         listed = "\n".join(f"    {param.name} {param.shape}" for param in unmatched)
         raise ValueError(
@@ -57,6 +58,37 @@ def _read_rule(number: int, rule: Any) -> tuple[Pattern, RuleItem]:
         raise type(error)(f"rules[{number}], {short_repr(pattern)}: {error}") from None
 
 
+def _match_all_names(rules: list[tuple[Pattern, RuleItem]], param: Param) -> Initializer | None:
+    """Return the initializer of a parameter; a tied one has the same by all its names that a rule matches.
+
+    A callable is given the parameter by the name that its rule matched: with the module that it expects there.
+    """
+    if not param.places:
+        return first_match(rules, param)
+    found = [(choice, face) for face in param.by_names if (choice := first_match(rules, face)) is not None]
+    if different := [pair for pair in found if not _same(pair[0], found[0][0])]:
+        first, second = (f"{_show(choice)} for {face.name}" for choice, face in (found[0], different[0]))
+        raise ValueError(
+            f"rules must give a tied parameter the same by all its names, got {first} and {second}; begin the rules with one for "
+            "each of these names"
+        )
+    return _under(*found[0]) if found else None
+
+
+def _same(a: Initializer, b: Initializer) -> bool:
+    return a == b or (isinstance(a, Keep) and isinstance(b, Keep))
+
+
+def _show(choice: Initializer) -> str:
+    return str(choice) if isinstance(choice, (Call, Keep)) else short_repr(choice)
+
+
+def _under(choice: Initializer, face: Param) -> Initializer:
+    if isinstance(choice, (Call, Keep)):
+        return choice
+    return functools.update_wrapper(lambda x, generator, param: choice(x, generator, face), choice)
+
+
 def first_match(rules: list[tuple[Pattern, RuleItem]], param: Param) -> Initializer | None:
     """Return the initializer of the first rule that matches, or None."""
     for pattern, choice in rules:
@@ -82,14 +114,15 @@ def _resolve(choice: RuleItem, param: Param) -> Initializer | None:
 def matches(pattern: Pattern, param: Param) -> bool:
     """Whether a pattern matches a parameter.
 
-    A string is a glob on the whole name, in which `*` passes dots; or "Class" or "Class.name": the name of the owning module's
-    class, or of a base of it, and a glob on the parameter's name there. A regular expression must match the whole name.
+    A string is a glob on the whole name, in which `*` passes dots; one that is a parameter's name stands for that one alone. Or
+    it is "Class" or "Class.name": the name of the owning module's class, or of a base of it, and a glob on the parameter's name
+    there. A regular expression must match the whole name.
     """
     if isinstance(pattern, re.Pattern):
         return pattern.fullmatch(param.name) is not None
     if isinstance(pattern, type):
         return isinstance(param.owner, pattern)
-    if fnmatch.fnmatchcase(param.name, pattern):
+    if param.name == pattern if pattern in param.shapes else fnmatch.fnmatchcase(param.name, pattern):
         return True
     name, _, own = pattern.partition(".")
     classes = () if param.owner is None else type(param.owner).__mro__

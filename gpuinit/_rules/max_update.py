@@ -87,7 +87,7 @@ def mup(base_shapes: Any, rules: Any = None, *, in_first: Sequence[str | type] =
     def scale(param: Param) -> Any:
         there = replace(param, shape=_base_shape(base, param), shapes=base)
         choice = first_match(read, there)
-        summed_over = 0 if any(matches(pattern, param) for pattern in in_first) else 1
+        summed_over = 0 if any(matches(pattern, face) for pattern in in_first for face in param.by_names) else 1
         factor = _factor(param.shape, there.shape, summed_over)
         return None if choice is None else _scale_initializer(choice, factor, there)
 
@@ -104,9 +104,11 @@ def _shapes(base: Any) -> Shapes:
 
 
 def _base_shape(base: Shapes, param: Param) -> tuple[int, ...]:
-    if missing := [name for name in param.shapes if name not in base] if param.name not in base else []:
+    known = [name for name in (param.name, *param.names) if name in base]
+    if not known:
+        missing = [name for name in param.shapes if name not in base]
         raise ValueError(f"base_shapes must have every parameter of the model, but lacks {', '.join(missing)}")
-    shape = base[param.name]
+    shape = base[known[0]]
     if len(shape) != len(param.shape) or 0 in shape:
         raise ValueError(f"base_shapes[{param.name!r}] must have {len(param.shape)} axes and elements, got {shape}")
     return shape

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import functools
+import sys
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from gpuinit._contract.arguments import short_repr
 from gpuinit._rules.aliasing import Memory, check_apart, memory_of
+from gpuinit._rules.modules import held_by, join, without_wrappers
+from gpuinit._rules.parametrized import Parametrized
+from gpuinit._rules.ties import Ties, name_ties
+from gpuinit._rules.unfit import Unfit, why_unfit
 
 
 class Shapes(dict[str, tuple[int, ...]]):
@@ -26,6 +32,13 @@ class Shapes(dict[str, tuple[int, ...]]):
         return found
 
 
+class Place(NamedTuple):
+    """A name of a parameter, and the modules that it lies in by that name."""
+
+    name: str
+    owners: tuple[Any, ...]
+
+
 @dataclass(frozen=True)
 class Param:
     """What is known of a parameter but its values.
@@ -33,7 +46,7 @@ class Param:
     Attributes
     ----------
     name : str
-        Its name in the model, the parts joined by dots.
+        Its name in the model, the parts joined by dots; of a tied parameter, the one whose rule matched.
     shape : tuple of int
         Of the whole, where the array is a part.
     dtype : str
@@ -42,6 +55,10 @@ class Param:
         From the model itself to the module that holds the parameter; empty in a mapping.
     shapes : Shapes
         A mapping of str to tuple of int: the shapes of all parameters of the model, by name.
+    names : tuple of str
+        All names of a tied parameter, that of its stream first; of others, the one that they have.
+    frozen : bool
+        Whether it is a torch parameter with ``requires_grad=False``.
     """
 
     name: str
@@ -49,6 +66,18 @@ class Param:
     dtype: str
     owners: tuple[Any, ...]
     shapes: Shapes
+    places: tuple[Place, ...] = ()
+    frozen: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(place.name for place in self.places) or (self.name,)
+
+    @property
+    def by_names(self) -> list[Param]:
+        """The parameter as each of its names shows it; those that the model itself has come first."""
+        known = sorted(self.places, key=lambda place: not place.owners)
+        return [replace(self, name=place.name, owners=place.owners) for place in known] or [self]
 
     @property
     def own_name(self) -> str:
@@ -67,31 +96,55 @@ class Param:
 
 
 class Leaf(NamedTuple):
-    """An array of a model, its name, and the modules that it lies in."""
+    """An array of a model, or what stands for it, its name, and the modules that it lies in."""
 
     name: str
     array: Any
     owners: tuple[Any, ...]
+    is_buffer: bool = False
 
 
 def find_parameters(model: Any) -> list[tuple[Param, Any]]:
-    """Return each parameter of a model with its array, in the model's order; tied ones once, by their first name.
+    """Return each parameter of a model, as `make_parameters` does; no buffer."""
+    return make_parameters([leaf for leaf in find_leaves(model) if not leaf.is_buffer])
+
+
+def find_leaves(model: Any, prefix: str = "") -> list[Leaf]:
+    """Return the parameters and buffers of a model in its order, tied ones by each name; `prefix` is the model's own name.
 
     Raises
     ------
     TypeError
         If `model` is neither a mapping or sequence nor has `named_parameters()`, or a key is no string or integer, or empty.
     ValueError
-        If two parameters have the same name, but for Unicode's ways to write it, or share a part of their memory; if UTF-8 cannot
-        encode a name, or `model` contains itself.
+        If `model` contains itself.
     """
     try:
-        leaves = list(_leaves(model, "", ()))
+        return list(_leaves(model, prefix, ()))
     except RecursionError:
         raise ValueError("model must not contain itself; give one without the cycle") from None
+
+
+def make_parameters(leaves: list[Leaf], tied: Ties = MappingProxyType({})) -> list[tuple[Param, Any]]:
+    """Return the leaves as parameters with their arrays, in the same order; tied ones once.
+
+    In the place of an array may be a `Parametrized` weight, or an `Unfit` one, which can only be kept.
+
+    Raises
+    ------
+    TypeError
+        If a parameter has no shape yet.
+    ValueError
+        If two parameters have the same name, but for Unicode's ways to write it, or share a part of their memory; if UTF-8 cannot
+        encode a name; if `tied` does not fit.
+    """
     check_names([leaf.name for leaf in leaves])
-    shapes = Shapes((leaf.name, tuple(leaf.array.shape)) for leaf in leaves)
-    return [(_param(leaf, shapes), leaf.array) for leaf in _drop_ties(leaves)]
+    shapes = Shapes((leaf.name, _shape(leaf)) for leaf in leaves)
+    groups = _group_ties(leaves, tied)
+    named = name_ties([[leaf.name for leaf in group] for group in groups], tied)
+    for group, names in zip(groups, named, strict=True):
+        shapes.update(dict.fromkeys(names, shapes[group[0].name]))
+    return [(_param(group, names, shapes), group[0].array) for group, names in zip(groups, named, strict=True)]
 
 
 def check_names(names: Iterable[str]) -> None:
@@ -108,29 +161,58 @@ def check_names(names: Iterable[str]) -> None:
         seen.add(normal)
 
 
-def _param(leaf: Leaf, shapes: Shapes) -> Param:
-    dtype = leaf.array.dtype
-    name = getattr(dtype, "name", str(dtype).removeprefix("torch."))  # without NumPy's byte order
-    return Param(leaf.name, shapes[leaf.name], name, leaf.owners, shapes)
+def _shape(leaf: Leaf) -> tuple[int, ...]:
+    try:
+        return tuple(leaf.array.shape)
+    except (AttributeError, RuntimeError) as error:
+        raise TypeError(
+            f"{leaf.name} must have a shape, got {short_repr(leaf.array)}; if it is a lazy parameter, run the module once, and "
+            "then initialize it"
+        ) from error
+
+
+def _param(group: list[Leaf], names: list[str], shapes: Shapes) -> Param:
+    first = group[0]
+    dtype = first.array.dtype
+    dtype_name = getattr(dtype, "name", str(dtype).removeprefix("torch."))  # without NumPy's byte order
+    owners = {leaf.name: leaf.owners for leaf in group}
+    frozen = any(_is_frozen(leaf) for leaf in group)
+    own = owners.get(names[0], first.owners)
+    return Param(names[0], shapes[first.name], dtype_name, own, shapes, places_of(names, owners), frozen)
+
+
+def places_of(names: Sequence[str], owners: Mapping[str, tuple[Any, ...]] = MappingProxyType({})) -> tuple[Place, ...]:
+    """Return the places of a tied parameter, or none of one that has a single name."""
+    return tuple(Place(name, owners.get(name, ())) for name in names) if len(names) > 1 else ()
+
+
+def _is_frozen(leaf: Leaf) -> bool:
+    """Whether a leaf is a torch parameter without a gradient; the tensors of a `state_dict` never have one, and are none."""
+    array = leaf.array.tensor if isinstance(leaf.array, Unfit) else leaf.array
+    parameters = array.originals if isinstance(array, Parametrized) else [array]
+    torch = sys.modules.get("torch")
+    return torch is not None and any(isinstance(x, torch.nn.Parameter) and not x.requires_grad for x in parameters)
 
 
 def _leaves(node: Any, name: str, owners: tuple[Any, ...]) -> Iterator[Leaf]:
     """The arrays below a node of the model, whose name is `name`; what is None has no parameter there."""
     if hasattr(node, "named_parameters") and not isinstance(node, type):
-        # Tied weights by all their names: the bias beside a second one needs its shape.
-        every = {"remove_duplicate": False} if hasattr(node, "named_modules") else {}
-        modules = dict(node.named_modules(**every)) if every else {}
-        for own, array in node.named_parameters(**every):
-            yield from _leaves(array, _join(name, own), owners + _path(modules, own))
+        if hasattr(node, "named_modules"):
+            for held in held_by(node):
+                yield Leaf(join(name, held.name), held.array, owners + held.owners, held.is_buffer)
+        else:
+            for own, array in node.named_parameters():
+                yield from _leaves(array, join(name, own), owners)
     elif isinstance(node, (Mapping, list, tuple)):
         for key, child in node.items() if isinstance(node, Mapping) else enumerate(node):
             if not isinstance(key, (str, int)) or key == "":
                 raise TypeError(
                     f"model must have non-empty strings or integers as keys, got the key {short_repr(key)} in {name or 'model'}"
                 )
-            yield from _leaves(child, _join(name, str(key)), owners)
-    elif hasattr(node, "shape") and hasattr(node, "dtype") and name:
-        yield Leaf(name, node, owners)
+            yield from _leaves(child, join(name, without_wrappers(str(key))), owners)
+    elif name and hasattr(node, "dtype") and _has_shape(node):
+        reason = why_unfit(node)
+        yield Leaf(name, Unfit(node, reason) if reason else node, owners)
     elif node is not None:
         raise TypeError(
             "model must be a mapping of names to arrays, perhaps nested, or have named_parameters() as a torch.nn.Module has, "
@@ -138,21 +220,35 @@ def _leaves(node: Any, name: str, owners: tuple[Any, ...]) -> Iterator[Leaf]:
         )
 
 
-def _join(prefix: str, name: str) -> str:
-    return f"{prefix}.{name}" if prefix else name
+def _has_shape(node: Any) -> bool:
+    try:
+        return hasattr(node, "shape")
+    except RuntimeError:  # of a lazy parameter, whose name the error about it tells
+        return True
 
 
-def _path(modules: Mapping[str, Any], parameter: str) -> tuple[Any, ...]:
-    """The modules that a parameter lies in, outermost first."""
-    parts = parameter.split(".")[:-1]
-    prefixes = [".".join(parts[:depth]) for depth in range(len(parts) + 1)]
-    return tuple(modules[prefix] for prefix in prefixes if prefix in modules)
+def _group_ties(leaves: list[Leaf], tied: Ties) -> list[list[Leaf]]:
+    """Return the leaves in groups of those that have all their memory in common.
 
-
-def _drop_ties(leaves: list[Leaf]) -> list[Leaf]:
-    """Return the leaves without those whose memory is that of an earlier one."""
-    kept: dict[Any, Leaf] = {}
+    Those without elements, as a process may have of a sharded parameter, have nothing to compare: `tied` counts for them.
+    """
+    groups: dict[Any, list[Leaf]] = {}
+    memories: dict[Any, list[Memory]] = {}
     for leaf in leaves:
-        kept.setdefault(memory_of(leaf.array) or id(leaf.array), leaf)
-    check_apart([(memory, leaf.name) for memory, leaf in kept.items() if isinstance(memory, Memory)])
-    return list(kept.values())
+        key, memory = _identity(leaf.array)
+        if not memory and (leaf.name in tied or leaf.name in tied.values()):
+            key = tied.get(leaf.name, leaf.name)
+        groups.setdefault(key, []).append(leaf)
+        memories[key] = memory
+    check_apart([(memory, groups[key][0].name) for key, found in memories.items() for memory in found])
+    return list(groups.values())
+
+
+def _identity(array: Any) -> tuple[Any, list[Memory]]:
+    """Return what tied arrays have in common, and the memory that is written when one is filled."""
+    if isinstance(array, Unfit):
+        return id(array.tensor), []
+    if isinstance(array, Parametrized):
+        return id(array.parts), [memory for original in array.originals if (memory := memory_of(original))]
+    memory = memory_of(array)
+    return (memory, [memory]) if memory else (id(array), [])

@@ -35,13 +35,14 @@ def torch_defaults() -> list[Rule]:
     Transformer                   all with two axes or more: `xavier_uniform_`; the others as their layers do
     ============================  ==========================================================================================
 
-    A module's parameters go by its class, or the base of it that is torch's. Those that a module of another class holds itself,
-    as a class token, match nothing, nor do those of parametrizations (`weight_norm`): add rules for them.
+    A module's parameters go by its class, or the base of it that is torch's. A weight that an embedding and an output layer share
+    is the embedding's. Those that a module of another class holds itself,
+    as a class token, match nothing, nor do those that a parametrization has of its own: add rules for them.
 
     In a mapping without modules they go by names and shapes, where these leave no doubt: a weight of three axes or more is a
-    convolution's, one of two beside a bias of its length Linear's, weight and bias of the same shape, or beside `running_mean`,
-    are a normalization's, and the names of recurrent layers and of attention speak for themselves. A lone weight of two axes may
-    be Embedding's or Linear's, and one of a single axis RMSNorm's or PReLU's, so these match nothing.
+    convolution's, one of two beside a bias of its length Linear's unless it is tied, weight and bias of the same shape, or beside
+    `running_mean`, are a normalization's, and the names of recurrent layers and of attention speak for themselves. A lone weight
+    of two axes may be Embedding's or Linear's, and one of a single axis RMSNorm's or PReLU's, so these match nothing.
 
     Returns
     -------
@@ -70,7 +71,7 @@ def torch_defaults() -> list[Rule]:
         _rule("MultiheadAttention", "in_proj_weight|[qkv]_proj_weight", "xavier_uniform_"),
         _rule("MultiheadAttention", "bias_[kv]", "xavier_normal_"),
         _rule("MultiheadAttention", "in_proj_bias", "zeros_"),
-        _rule("Linear|_ConvNd", "weight", _KAIMING),
+        _rule("Linear|_ConvNd", "weight", by_param(_weight)),
         _rule("Linear|_ConvNd", "bias", by_param(_bias)),
         _rule("Bilinear", "weight|bias", by_param(_bilinear)),
         _rule("Embedding|EmbeddingBag", "weight", by_param(_embedding)),
@@ -107,7 +108,7 @@ def _guess_classes(param: Param) -> set[str]:
         return {"_NormBase"}
     if weight is not None and len(weight) >= 3 and (bias is None or len(bias) == 1):
         return {"_ConvNd"}
-    if weight is not None and len(weight) == 2 and bias == weight[:1]:
+    if weight is not None and len(weight) == 2 and bias == weight[:1] and (param.own_name != "weight" or not param.places):
         return {"Linear"}
     return set()
 
@@ -121,6 +122,12 @@ def _within(n: int) -> Any:
     """Uniform on ±1/√n; 0 for n = 0, as torch does for layers without inputs."""
     bound = 1 / math.sqrt(n) if n else 0.0
     return functools.partial(uniform_, a=-bound, b=bound)
+
+
+def _weight(param: Param) -> Any:
+    """What an embedding and its output layer share is the embedding's."""
+    embeds = any({"Embedding", "EmbeddingBag"} & _classes(face.owner) for face in param.by_names)
+    return None if embeds else _KAIMING
 
 
 def _bias(param: Param) -> Any:

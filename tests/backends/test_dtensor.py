@@ -81,6 +81,7 @@ def member(rank, processes, store):
             check_fsdp_over_tensor_parallelism,
             check_flattened,
             check_torch_defaults,
+            check_reports,
         ):
             check(processes)
     finally:
@@ -350,6 +351,24 @@ assert gpuinit.default_generator.position == 0
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def check_reports(processes):
+    """All processes report one digest, of the parameters that each has as a whole."""
+    fsdp = importlib.import_module("torch.distributed.fsdp")
+    normal = [("*", "normal_")]
+    for mesh in [*meshes(processes), distributed.DeviceMesh("cpu", [0])]:
+        cut, whole = torch.nn.Linear(3, 1), torch.nn.Linear(3, 2)  # one process may have the only row
+        if mesh.size() > 1:
+            fsdp.fully_shard(cut, mesh=mesh)
+        else:
+            cut = {own: empty(tuple(x.shape), mesh, [tensors.Replicate()]) for own, x in cut.named_parameters()}
+        same = empty((4, 2), meshes(processes)[0], [tensors.Replicate()] * meshes(processes)[0].ndim)
+        report = gi.initialize({"cut": cut, "whole": whole, "same": same}, normal, seed=7)
+        assert report.apart == ["cut.weight", "cut.bias"]
+        assert [bool(row.digest) for row in report.rows] == [False, False, True, True, True]
+        plain = {"whole": torch.nn.Linear(3, 2), "same": torch.empty(4, 2)}
+        assert report.digest == gi.initialize(plain, normal, seed=7).digest
 
 
 def test_filling_a_tensor_imports_nothing_distributed():

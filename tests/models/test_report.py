@@ -85,6 +85,8 @@ def test_json():
         "spawn_key": [],
         "digest": gi.digest({"w": np.ones((3, 2))}),
         "apart": ["kept"],
+        "frozen": [],
+        "buffers": [],
         "parameters": [
             {
                 "name": "w",

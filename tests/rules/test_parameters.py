@@ -50,8 +50,8 @@ def test_a_tied_weight_counts_for_the_bias_beside_its_second_name(torch):
     model["again"] = model["head"]
     rows = gi.initialize(model, seed=0).rows
     assert [(row.name, row.initializer) for row in rows] == [
-        ("embed.weight", "normal_()"),
-        ("head.bias", "uniform_(a=-0.25, b=0.25)"),
+        ("again.weight", "normal_()"),
+        ("again.bias", "uniform_(a=-0.25, b=0.25)"),
     ]
 
 

@@ -86,8 +86,11 @@ class Asked(python_dispatch.TorchDispatchMode):
         self._fills = {}
 
     def of(self, model):
-        """What each parameter was filled with, by name."""
-        return {name: self._fills[_place(parameter)] for name, parameter in model.named_parameters()}
+        """What each parameter was filled with, by name; a tied one by the first in order."""
+        found: dict = {}
+        for name, parameter in sorted(model.named_parameters(remove_duplicate=False)):
+            found.setdefault(_place(parameter), name)
+        return {name: self._fills[place] for place, name in found.items()}
 
     def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
         result = function(*arguments, **(keywords or {}))
