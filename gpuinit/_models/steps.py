@@ -13,7 +13,7 @@ from gpuinit._backends.batching import perform_all
 from gpuinit._backends.targets import Write, observed, planned, target
 from gpuinit._contract.arguments import is_integer, short_repr
 from gpuinit._contract.dtypes import EVERY, FLOATS, INEXACT, as_dtype, complex_of
-from gpuinit._contract.generator import Generator
+from gpuinit._contract.generator import Generator, describe_source
 from gpuinit._models.report import Entry, Report
 from gpuinit._rules.aliasing import overlap
 from gpuinit._rules.calls import Call, Initializer, Keep
@@ -153,9 +153,8 @@ def root_of(seed: Any) -> Generator:
     if isinstance(seed, Generator):
         return seed
     if not is_integer(seed):
-        raise TypeError(
-            f"seed must be an int or a gpuinit.Generator, got {short_repr(seed)}; gpuinit.Generator() draws a fresh one"
-        )
+        given = describe_source("seed", seed)
+        raise TypeError(f"seed must be an int or a gpuinit.Generator (gpuinit.Generator() draws a fresh one), got {given}")
     return Generator(seed)
 
 

@@ -112,7 +112,7 @@ CLASSIFIED = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:Initializing zero-element arrays")
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 def test_names_and_shapes_that_torch_defaults_knows():
     found = initializers({name: shape for name, (shape, _) in CLASSIFIED.items()}, rules.torch_defaults())
     assert found == {name: initializer for name, (_, initializer) in CLASSIFIED.items()}
