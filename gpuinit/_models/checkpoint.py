@@ -20,7 +20,7 @@ from gpuinit._models.report import Entry, Report
 from gpuinit._models.safetensors_header import Header, Tensor, read_header
 from gpuinit._models.steps import Deferred, Progress, Step, carry_out, plan, root_of
 from gpuinit._rules.calls import Initializer, Keep
-from gpuinit._rules.matching import choose_initializers
+from gpuinit._rules.matching import Rule, choose_initializers, warn_of_unused
 from gpuinit._rules.parameters import Param, Shapes, check_names
 
 _PIECE = 2**24  # bytes copied at once
@@ -81,16 +81,17 @@ def initialize_file(
     with open(path, "rb") as source:
         try:
             header = read_header(source)
-            choices = _choices(header, rules)
+            choices, unused = _choices(header, rules)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{os.fspath(path)}: {error}") from error
+        warn_of_unused(unused)
         with _replacing(target, header.size) as memory:
             steps = [
                 _step(param, tensor, choice, source, memory, root)
                 for tensor, (param, choice) in zip(header.tensors, choices, strict=True)
             ]
             _copy(source, memory, 0, header.end)
-            return carry_out(steps, root, progress)
+            return carry_out(steps, root, progress, unused=unused)
 
 
 def check_place(name: str, path: Path) -> None:
@@ -101,16 +102,17 @@ def check_place(name: str, path: Path) -> None:
         raise ValueError(f"{name} must be a file or the name of a new one, got {name}={str(path)!r}")
 
 
-def _choices(header: Header, rules: Any) -> list[tuple[Param, Initializer]]:
-    """What is to be done to each tensor, if its dtype permits that."""
+def _choices(header: Header, rules: Any) -> tuple[list[tuple[Param, Initializer]], list[Rule]]:
+    """What is to be done to each tensor, if its dtype permits that, and the rules that match none."""
     check_names(tensor.name for tensor in header.tensors)
     shapes = Shapes((tensor.name, tensor.shape) for tensor in header.tensors)
     params = [Param(tensor.name, tensor.shape, tensor.dtype, (), shapes) for tensor in header.tensors]
-    choices = list(zip(params, choose_initializers(rules, params), strict=True))
+    initializers, unused = choose_initializers(rules, params)
+    choices = list(zip(params, initializers, strict=True))
     for param, choice in choices:
         if not isinstance(choice, Keep):
             _check_dtype(param, choice)
-    return choices
+    return choices, unused
 
 
 def _check_dtype(param: Param, choice: Initializer) -> None:

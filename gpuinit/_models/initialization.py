@@ -7,9 +7,9 @@ from typing import Any
 from gpuinit._contract.generator import Generator
 from gpuinit._models.report import Report
 from gpuinit._models.steps import Progress, carry_out, parse_dtype, plan, root_of
-from gpuinit._rules.matching import choose_initializers
+from gpuinit._rules.matching import choose_initializers, warn_of_unused
 from gpuinit._rules.parameters import find_parameters
-from gpuinit._rules.torch_layers import torch_defaults
+from gpuinit._rules.torch_layers import torch_defaults, warn_of_own_initializations
 
 
 def initialize(model: Any, rules: Any = None, *, seed: int | Generator, dtype: Any = None, progress: Progress = None) -> Report:
@@ -24,13 +24,13 @@ def initialize(model: Any, rules: Any = None, *, seed: int | Generator, dtype: A
     model : mapping, torch.nn.Module, or object with `named_parameters()`
         A mapping of names to arrays of any kind that the initializers take. Mappings and lists may be nested, and hold modules;
         names are then joined by dots. Tied parameters are filled once, by the name that comes first.
-    rules : list of (pattern, initializer), optional
+    rules : list of (pattern, initializer), or mapping of patterns to initializers, optional
         The first rule whose pattern matches counts; `rules.torch_defaults()` if None. A pattern is a glob on the name
         (``"*.bias"``; ``*`` passes dots), a compiled regular expression that must match the whole name, a module's class or its
-        name (``"Embedding"``, ``"Linear.bias"``; a subclass counts too). An initializer is a function of this library,
-        `functools.partial` of one, a string (``"kaiming_normal_(mode='fan_out')"``), `rules.keep` or ``"keep"`` to leave the
-        parameter as it is, what `rules.by_param` makes, or any callable, which is called with the array, the generator and the
-        `Param`, and fills the array.
+        name (``"Embedding"``, ``"Linear.bias"``; a subclass counts too). An initializer is a function of this library, or of
+        `torch.nn.init`, which stands for the one of its name here, `functools.partial` of one, a string
+        (``"kaiming_normal_(mode='fan_out')"``), `rules.keep` or ``"keep"`` to leave the parameter as it is, what `rules.by_param`
+        makes, or any callable, which is called with the array, the generator and the `Param`, and fills the array.
     seed : int or Generator
         The parameter `name` is filled from ``Generator(seed).spawn(name)``; a generator's own position stays as it is.
     dtype : dtype, optional
@@ -49,8 +49,15 @@ def initialize(model: Any, rules: Any = None, *, seed: int | Generator, dtype: A
     Raises
     ------
     TypeError, ValueError
-        If an argument is none of these, no rule matches some parameters (all are named), or an initializer cannot fill its
-        parameter. Only what a callable raises can come after something was written.
+        If an argument is none of these, no rule matches some parameters (ten are named), or an initializer cannot fill its
+        parameter; if a callable returns another array, or writes nothing to a tensor of torch. Only errors about callables can
+        come after something was written.
+
+    Warns
+    -----
+    UserWarning
+        If a rule matches nothing and is not of a ready-made set; without rules, if a module's class that is not torch's has an
+        initialization of its own (`init_weights`, `_init_weights`, `reset_parameters` ...), which is not called.
 
     Examples
     --------
@@ -63,6 +70,10 @@ def initialize(model: Any, rules: Any = None, *, seed: int | Generator, dtype: A
     root = root_of(seed)
     dtype = None if dtype is None else parse_dtype(dtype)
     found = find_parameters(model)
-    choices = choose_initializers(torch_defaults() if rules is None else rules, [param for param, _ in found])
+    params = [param for param, _ in found]
+    choices, unused = choose_initializers(torch_defaults() if rules is None else rules, params)
     steps = [plan(param, array, choice, root, dtype) for (param, array), choice in zip(found, choices, strict=True)]
-    return carry_out(steps, root, progress)
+    if rules is None:
+        warn_of_own_initializations(params)
+    warn_of_unused(unused)
+    return carry_out(steps, root, progress, unused=unused)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -15,8 +15,10 @@ from gpuinit._contract.arguments import is_integer, short_repr
 from gpuinit._contract.dtypes import EVERY, FLOATS, INEXACT, as_dtype, complex_of
 from gpuinit._contract.generator import Generator, describe_source
 from gpuinit._models.report import Entry, Report
+from gpuinit._models.untouched import cannot_be_told, watch
 from gpuinit._rules.aliasing import overlap
 from gpuinit._rules.calls import Call, Initializer, Keep
+from gpuinit._rules.matching import Rule
 from gpuinit._rules.parameters import Param
 
 Progress = bool | Callable[[str], None] | None
@@ -65,11 +67,18 @@ def plan(param: Param, array: Any, choice: Initializer, root: Generator, dtype: 
 
 
 def _call(choice: Callable[..., Any], array: Any, generator: Generator, param: Param) -> None:
-    """Call what fills an array in its own way; an array that it makes instead would leave this one as it was, unnoticed."""
+    """Call what fills an array in its own way; if it filled another one instead, this one would be as it was, unnoticed."""
+    ours = str(getattr(choice, "__module__", "")).startswith("gpuinit.")  # they need no watching
     try:
+        is_untouched = cannot_be_told if ours else watch(array)
         returned = choice(array, generator, param)
         if hasattr(returned, "shape") and returned is not array and not overlap(returned, array):
             raise TypeError(f"a callable must fill the array that it is given, got another one returned: {short_repr(returned)}")
+        if is_untouched():
+            raise TypeError(
+                "a callable must write to the array that it is given, but left it untouched; fill it in place, not a copy of it "
+                "(x.float(), x.to(...)), or leave it by the rule keep"
+            )
     except Exception as error:
         error.add_note(f"while initializing parameter {param.name!r}")
         raise
@@ -106,11 +115,11 @@ def _plan_conversion(entry: Entry, call: Call, generator: Generator, drawn_in: n
     return Deferred(entry, draw_and_convert)
 
 
-def carry_out(steps: list[Step], root: Generator, progress: Progress) -> Report:
+def carry_out(steps: list[Step], root: Generator, progress: Progress, unused: Sequence[Rule] = ()) -> Report:
     """Do everything that was planned, with a bar or calls of `progress`."""
     with _progress_bar(progress, len(steps)) as advance:
         _perform(steps, advance)
-    return Report([step.entry for step in steps], root)
+    return Report([step.entry for step in steps], root, unused=unused)
 
 
 def _perform(steps: list[Step], advance: Callable[[str], None]) -> None:
@@ -154,7 +163,7 @@ def root_of(seed: Any) -> Generator:
         return seed
     if not is_integer(seed):
         given = describe_source("seed", seed)
-        raise TypeError(f"seed must be an int or a gpuinit.Generator (gpuinit.Generator() draws a fresh one), got {given}")
+        raise TypeError(f"seed must be an int or a gpuinit.Generator, got {given}; gpuinit.Generator() draws a fresh one")
     return Generator(seed)
 
 

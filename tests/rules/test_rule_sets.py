@@ -83,7 +83,11 @@ CLASSIFIED = {
     "conv.bias": ((8,), within(12)),
     "upsample.weight": ((8, 4, 5), KAIMING),
     "upsample.bias": ((4,), within(20)),
-    "pointwise.weight": ((8, 3, 1), KAIMING),
+    "grouped.weight": ((8, 1, 3, 3), KAIMING),
+    "patches.weight": ((8, 3, 16, 16), KAIMING),
+    "volume.weight": ((8, 3, 2, 3, 4), KAIMING),
+    "long.weight": ((8, 3, 1, 31), KAIMING),
+    "long.bias": ((8,), within(93)),
     "norm.weight": ((5,), "ones_()"),
     "norm.bias": ((5,), "zeros_()"),
     "image_norm.weight": ((3, 4, 4), "ones_()"),
@@ -125,6 +129,13 @@ def test_names_and_shapes_that_torch_defaults_knows():
         ("c_attn.weight", (9, 5), {"c_attn.bias": (5,)}),
         ("norm.weight", (5,), {}),  # of RMSNorm or PReLU
         ("bias", (5,), {"bn.weight": (5,), "bn.bias": (5,)}),
+        ("moe.experts.weight", (8, 64, 32), {}),  # stacked matrices
+        ("moe.experts.weight", (8, 6, 4), {"moe.experts.bias": (8, 6)}),
+        ("moe.experts.bias", (8, 6), {"moe.experts.weight": (8, 6, 4)}),
+        ("stack.weight", (2, 8, 64, 32), {}),
+        ("stack.weight", (2, 8, 16, 17), {"stack.bias": (2, 8)}),
+        ("conv.weight", (8, 3, 1), {}),  # of Conv1d, or three matrices of 3 x 1
+        ("deep.weight", (2, 2, 2, 2, 2, 2), {"deep.bias": (2,)}),
         ("token", (1, 1, 5), {"weight": (5,), "bias": (5,)}),
         ("lstm.weight_ih_l0", (9, 5), {}),
     ],

@@ -29,7 +29,9 @@ def planned_writes(model, of_rules):
     """What rules write to each parameter, as `Asked` gives what torch writes."""
     found = find_parameters(model)
     asked = {}
-    for (param, array), choice in zip(found, choose_initializers(of_rules, [param for param, _ in found]), strict=True):
+    for (param, array), choice in zip(
+        found, choose_initializers(of_rules, [param for param, _ in found]).initializers, strict=True
+    ):
         with planned() as writes:
             given = {"generator": gi.Generator(0)} if isinstance(choice, Call) else {"generator": gi.Generator(0), "param": param}
             choice(array, **given)
