@@ -63,6 +63,42 @@ def test_initializer_of_a_name(of_rules, name, shape, initializer):
     assert initializers({name: shape}, of_rules) == {name: initializer}
 
 
+# Some names of other models' parameters, as Hugging Face and torchvision have them.
+OTHERS = {
+    "llama": ["model.embed_tokens.weight", "model.layers.0.self_attn.q_proj.weight", "model.layers.0.input_layernorm.weight"],
+    "qwen3": ["model.layers.0.self_attn.q_norm.weight", "model.layers.0.mlp.gate_proj.weight"],
+    "gemma": ["model.layers.0.pre_feedforward_layernorm.weight"],
+    "mixtral": ["model.layers.0.block_sparse_moe.experts.0.w1.weight", "model.layers.0.block_sparse_moe.gate.weight"],
+    "gpt-neox": ["gpt_neox.embed_in.weight", "gpt_neox.layers.0.attention.query_key_value.bias", "embed_out.weight"],
+    "gpt-neo": ["transformer.h.0.attn.attention.k_proj.weight", "transformer.h.0.attn.attention.out_proj.bias"],
+    "gpt-j": ["transformer.h.0.attn.q_proj.weight", "transformer.h.0.mlp.fc_in.bias"],
+    "opt": ["model.decoder.embed_positions.weight", "model.decoder.layers.0.fc1.bias"],
+    "bert": ["bert.embeddings.LayerNorm.weight", "bert.encoder.layer.0.attention.self.query.weight", "cls.predictions.bias"],
+    "t5": ["shared.weight", "encoder.block.0.layer.0.SelfAttention.q.weight", "decoder.final_layer_norm.weight"],
+    "clip": ["visual.ln_pre.weight", "text_projection", "visual.class_embedding"],
+    "vgg": ["features.0.weight", "features.0.bias", "classifier.0.weight"],
+    "convnext": ["stages.0.blocks.0.conv_dw.weight", "stages.0.blocks.0.gamma"],
+    "densenet": ["features.conv0.weight", "features.denseblock1.denselayer1.norm1.running_mean"],
+    "swin": ["layers.0.blocks.0.attn.relative_position_bias_table", "layers.0.downsample.reduction.weight"],
+}
+
+
+@pytest.mark.parametrize("of_rules", [rules.gpt2(2), rules.resnet(), rules.vit()], ids=["gpt2", "resnet", "vit"])
+@pytest.mark.parametrize("names", OTHERS.values(), ids=OTHERS)
+def test_sets_name_what_they_do_not_know(of_rules, names):
+    arrays = arrays_of(dict.fromkeys(names, (2, 2, 2, 2)))
+    with pytest.raises(ValueError, match=f"got {len(names)} without a rule") as caught:
+        gi.initialize(arrays, of_rules, seed=0)
+    assert all(f"\n    {name} " in str(caught.value) for name in names)
+    assert all((array == 7).all() for array in arrays.values())
+
+
+@pytest.mark.parametrize("value", ["False", 0, None, 1])
+def test_whether_residuals_begin_at_zero_is_a_bool(value):
+    with pytest.raises(TypeError, match=f"zero_init_residual must be True or False, got {value!r} of type"):
+        rules.resnet(zero_init_residual=value)
+
+
 def test_last_normalization_of_a_block():
     basic = {f"layer1.0.{own}": (4,) for own in ("bn1.weight", "bn1.bias", "bn2.weight", "bn2.bias")}
     bottleneck = resnet50(blocks=(1,), width=4)
@@ -199,6 +235,11 @@ ERRORS = [
     (lambda: rules.gpt2("12"), TypeError, r"n_layer must be an int, got '12'"),
     (lambda: rules.mup(3), TypeError, r"must be a mapping .*got 3"),
     (lambda: rules.mup({}, "*"), TypeError, r"rules must be a list of pairs"),
+    (
+        lambda: rules.mup({f"{number}": (2,) for number in range(3)}),
+        ValueError,
+        r"lacks embed\.weight, .*, pos_embed$",
+    ),
     (lambda: rules.mup([]), ValueError, r"base_shapes must have parameters, got \[\]"),
     (lambda: rules.mup({"head.weight": (10, 16)}), ValueError, r"lacks embed\.weight, body\.0\.weight, .*pos_embed$"),
     (lambda: rules.mup(mlp(16) | {"pos_embed": (6, 16)}), ValueError, r"base_shapes\['pos_embed'\] must have 3 axes.*\(6, 16\)"),
