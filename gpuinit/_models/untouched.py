@@ -19,11 +19,10 @@ def watch(x: Any) -> Callable[[], bool]:
     a model is initialized twice: they never count as untouched.
     """
     torch = sys.modules.get("torch")
-    if torch is None or not isinstance(x, torch.Tensor) or x.is_inference():  # inference tensors have no count
+    checksum = _checksum(x) if torch is not None and isinstance(x, torch.Tensor) else None
+    if checksum is None or x.is_inference():  # inference tensors have no count
         return cannot_be_told
-    version, checksum = x._version, _checksum(x)
-    if checksum is None:
-        return cannot_be_told
+    version = x._version
     return lambda: x._version == version and _checksum(x) == checksum
 
 

@@ -52,8 +52,8 @@ def torch_defaults() -> list[Rule]:
     as a class token, match nothing, nor do those of parametrizations (`weight_norm`): add rules for them.
 
     In a mapping without modules they go by names and shapes, where these leave no doubt: a weight of three axes or more is a
-    convolution's if it has a bias of one axis, or four or five axes and a kernel of at most 16 along each (stacked experts are
-    none), one of two beside a bias of its length Linear's, weight and bias of the same shape, or beside `running_mean`,
+    convolution's if it has a bias of one axis, or four or five axes and a kernel of at most 16 along each (unlike stacked
+    experts), one of two beside a bias of its length Linear's, weight and bias of the same shape, or beside `running_mean`,
     are a normalization's, and the names of recurrent layers and of attention speak for themselves. A lone weight of two axes may
     be Embedding's or Linear's, and one of a single axis RMSNorm's or PReLU's, so these match nothing.
 

@@ -99,6 +99,7 @@ def test_a_tensor_without_elements_needs_no_write():
 
 def test_tensors_that_gpuinit_cannot_read_are_not_judged():
     gi.initialize({"a": torch.zeros(3, device="meta")}, [("*", lambda x, generator, param: None)], seed=0)
+    gi.initialize({"a": torch.zeros(3).to_sparse()}, [("*", lambda x, generator, param: None)], seed=0)
     with torch.inference_mode():
         gi.initialize({"a": torch.zeros(3)}, [("*", lambda x, generator, param: None)], seed=0)
 
