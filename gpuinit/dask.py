@@ -213,7 +213,7 @@ def _cut(lengths: tuple[int, ...], whole: int) -> bool:
 def _generator(seed: Any) -> Generator:
     if seed is None:
         return default_generator
-    return seed if isinstance(seed, Generator) else Generator(integer("seed", seed))
+    return seed if isinstance(seed, Generator) else Generator(seed)
 
 
 def _backend(like: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from numbers import Complex, Integral, Rational, Real
 from typing import Any
 
@@ -18,6 +19,11 @@ def short_repr(value: Any) -> str:
     except Exception as error:  # it may be anybody's, and an error about it must not hide behind an error of its own
         text = f"<no repr: {type(error).__name__}>"
     return text if len(text) <= 100 else f"{text[:60]}...{text[-30:]}"
+
+
+def shorten(items: Sequence[str], most: int = 10) -> list[str]:
+    """The first `most` items, and how many others there are, as an error message lists them."""
+    return [*items[:most], f"and {len(items) - most:,} more"] if len(items) > most else list(items)
 
 
 def unwrap(value: Any) -> Any:
@@ -114,6 +120,13 @@ def fraction(name: str, value: Any) -> float:
     if not 0 <= number <= 1:
         raise ValueError(f"{name} must lie in [0, 1], got {name}={number}")
     return number
+
+
+def boolean(name: str, value: Any) -> bool:
+    """`value` as a bool; no other object counts as true or false."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {short_repr(value)} of type {type(value).__name__}")
+    return bool(value)
 
 
 def is_integer(value: Any) -> bool:

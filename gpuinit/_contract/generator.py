@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpuinit._contract.arguments import integer, is_integer
+from gpuinit._contract.arguments import integer, is_integer, short_repr
 
 BLOCK_BYTES = 16  # of the random words of a Philox4x32 block
 # Marks the spawn keys of named children, so that none is ever that of a numbered one: "name" in ASCII.
@@ -188,7 +188,9 @@ def _from_sequence(sequence: np.random.SeedSequence) -> Generator:
 
 
 def _check_seed(seed: int | None) -> int | None:
-    return None if seed is None else integer("seed", seed)
+    if seed is None or is_integer(seed):
+        return None if seed is None else integer("seed", seed)
+    raise TypeError(f"seed must be an int, got {describe_source('seed', seed)}")
 
 
 def _name_key(name: str) -> tuple[int, ...]:
@@ -242,4 +244,25 @@ def as_generator(generator: Generator | int | None) -> Generator:
         return generator
     if is_integer(generator):
         return Generator(integer("generator", generator))
-    raise TypeError(f"generator must be a gpuinit.Generator, an int seed or None, got {type(generator).__name__}")
+    raise TypeError(f"generator must be a gpuinit.Generator, an int seed or None, got {describe_source('generator', generator)}")
+
+
+# Methods of other libraries' sources of random bits, and what a seed is drawn by. Python's own has NumPy's older one's too.
+_SEEDS = {
+    "initial_seed": "{}.initial_seed()",  # torch
+    "integers": "int({}.integers(2**63))",  # NumPy, CuPy
+    "getrandbits": "{}.getrandbits(64)",  # Python
+    "randint": "int({}.randint(2**31))",  # NumPy, CuPy
+    "random_raw": "int({}.random_raw())",  # NumPy's bit generators
+    "generate_state": "int({}.generate_state(1, 'uint64')[0])",  # NumPy's seed sequences
+}
+
+
+def describe_source(name: str, value: Any) -> str:
+    """What an error says of an argument that is no source of random bits: its type, and how to seed a generator from it."""
+    kind = type(value)
+    seed = next((seed for method, seed in _SEEDS.items() if hasattr(kind, method)), "")
+    if kind.__module__.partition(".")[0] in ("jax", "jaxlib"):
+        seed = "int(jax.random.bits({}, dtype='uint32'))"
+    described = f"{short_repr(value)} of type {kind.__module__}.{kind.__qualname__}".replace("type builtins.", "type ")
+    return f"{described}; make one of it, once: {name} = gpuinit.Generator({seed.format(name)})" if seed else described

@@ -14,12 +14,14 @@ from gpuinit._contract.arguments import number, short_repr, unwrap
 from gpuinit._contract.dtypes import EVERY, FLOATS, INTEGERS, round_once, word_bytes
 from gpuinit._contract.generator import BLOCK_BYTES, Generator, Stream, as_generator
 from gpuinit._contract.shards import Shard
+from gpuinit._initializers.calling import initializer
 
 Array = TypeVar("Array")
 RandomSource = Generator | int | None
 
 
-def uniform_(x: Array, a: float = 0.0, b: float = 1.0, *, generator: RandomSource = None, shard: Shard | None = None) -> Array:
+@initializer
+def uniform_(x: Array, a: float = 0.0, b: float = 1.0, generator: RandomSource = None, *, shard: Shard | None = None) -> Array:
     """Fill with values uniform on [a, b).
 
     Parameters
@@ -57,8 +59,9 @@ def uniform_(x: Array, a: float = 0.0, b: float = 1.0, *, generator: RandomSourc
     return x
 
 
+@initializer
 def normal_(
-    x: Array, mean: complex = 0.0, std: float = 1.0, *, generator: RandomSource = None, shard: Shard | None = None
+    x: Array, mean: complex = 0.0, std: float = 1.0, generator: RandomSource = None, *, shard: Shard | None = None
 ) -> Array:
     """Fill with values of the normal distribution N(mean, std**2).
 
@@ -100,14 +103,15 @@ def normal_(
     return x
 
 
+@initializer
 def trunc_normal_(
     x: Array,
     mean: float = 0.0,
     std: float = 1.0,
     a: float = -2.0,
     b: float = 2.0,
-    *,
     generator: RandomSource = None,
+    *,
     shard: Shard | None = None,
 ) -> Array:
     """Fill with values of N(mean, std**2) restricted to [a, b].
@@ -154,6 +158,7 @@ def trunc_normal_(
     return x
 
 
+@initializer
 def constant_(x: Array, val: complex, *, shard: Shard | None = None) -> Array:
     """Fill with one value.
 
@@ -184,12 +189,10 @@ def constant_(x: Array, val: complex, *, shard: Shard | None = None) -> Array:
     >>> gi.constant_(np.empty(3), 0.1)
     array([0.1, 0.1, 0.1])
     """
-    to = target(x, EVERY, shard)
-    # Not of floats, whose cache would take -0 for 0.
-    to.write(Constant(_parse_int(val, to.dtype) if type(val) is int else _parse_value(val, to.dtype)))
-    return x
+    return _fill_with(x, val, shard)
 
 
+@initializer
 def ones_(x: Array, *, shard: Shard | None = None) -> Array:
     """Fill with ones; `constant_(x, 1)`.
 
@@ -199,9 +202,10 @@ def ones_(x: Array, *, shard: Shard | None = None) -> Array:
     >>> gi.ones_(np.empty(3, bool))
     array([ True,  True,  True])
     """
-    return constant_(x, 1, shard=shard)
+    return _fill_with(x, 1, shard)
 
 
+@initializer
 def zeros_(x: Array, *, shard: Shard | None = None) -> Array:
     """Fill with zeros; `constant_(x, 0)`.
 
@@ -211,9 +215,10 @@ def zeros_(x: Array, *, shard: Shard | None = None) -> Array:
     >>> gi.zeros_(np.empty(3))
     array([0., 0., 0.])
     """
-    return constant_(x, 0, shard=shard)
+    return _fill_with(x, 0, shard)
 
 
+@initializer
 def trunc_(x: Array) -> Array:
     """Round every element toward zero, in place, as libtorch's `trunc_` does.
 
@@ -253,6 +258,14 @@ def fill_from(to: Target, distribution: distributions.Distribution, generator: R
 def take_blocks(to: Target, generator: RandomSource) -> Stream:
     """Reserve the blocks that a fill of the target reads."""
     return as_generator(generator)._reserve(-(-to.size * word_bytes(to.dtype) // BLOCK_BYTES))
+
+
+def _fill_with(x: Array, val: Any, shard: Shard | None) -> Array:
+    """Fill with one value, which the array's dtype must be able to hold."""
+    to = target(x, EVERY, shard)
+    # Not of floats, whose cache would take -0 for 0.
+    to.write(Constant(_parse_int(val, to.dtype) if type(val) is int else _parse_value(val, to.dtype)))
+    return x
 
 
 @functools.lru_cache

@@ -19,13 +19,15 @@ from gpuinit._contract.arguments import finite, finite_in, not_negative, positiv
 from gpuinit._contract.dtypes import real_part, working
 from gpuinit._contract.shards import Shard
 from gpuinit._initializers.basic import Array, RandomSource, fill_from
+from gpuinit._initializers.calling import initializer
 from gpuinit._initializers.fans import Family, Mode, NonLinearity, choose, fan, fan_in_and_fan_out, gain_of
 
 # Standard deviation of N(0, 1) cut at +-2: sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)).
 STD_OF_TRUNCATED = 0.87962566103423978
 
 
-def xavier_uniform_(x: Array, gain: float = 1.0, *, generator: RandomSource = None, shard: Shard | None = None) -> Array:
+@initializer
+def xavier_uniform_(x: Array, gain: float = 1.0, generator: RandomSource = None, *, shard: Shard | None = None) -> Array:
     """Fill uniformly on [-bound, bound), bound = gain * sqrt(6 / (fan_in + fan_out)).
 
     Parameters
@@ -63,7 +65,8 @@ def xavier_uniform_(x: Array, gain: float = 1.0, *, generator: RandomSource = No
     return _fill_scaled(x, to, Family.UNIFORM, _glorot_std(to, gain), generator)
 
 
-def xavier_normal_(x: Array, gain: float = 1.0, *, generator: RandomSource = None, shard: Shard | None = None) -> Array:
+@initializer
+def xavier_normal_(x: Array, gain: float = 1.0, generator: RandomSource = None, *, shard: Shard | None = None) -> Array:
     """Fill from N(0, std**2), std = gain * sqrt(2 / (fan_in + fan_out)).
 
     Parameters, returns, errors and reference are those of `xavier_uniform_`.
@@ -79,13 +82,14 @@ def xavier_normal_(x: Array, gain: float = 1.0, *, generator: RandomSource = Non
     return _fill_scaled(x, to, Family.NORMAL, _glorot_std(to, gain), generator)
 
 
+@initializer
 def kaiming_uniform_(
     x: Array,
     a: float = 0.0,
     mode: str | Mode = "fan_in",
     nonlinearity: str | NonLinearity = "leaky_relu",
-    *,
     generator: RandomSource = None,
+    *,
     shard: Shard | None = None,
 ) -> Array:
     """Fill uniformly on [-bound, bound), bound = calculate_gain(nonlinearity, a) * sqrt(3 / fan).
@@ -130,13 +134,14 @@ def kaiming_uniform_(
     return _fill_scaled(x, to, Family.UNIFORM, _he_std(to, a, mode, nonlinearity), generator)
 
 
+@initializer
 def kaiming_normal_(
     x: Array,
     a: float = 0.0,
     mode: str | Mode = "fan_in",
     nonlinearity: str | NonLinearity = "leaky_relu",
-    *,
     generator: RandomSource = None,
+    *,
     shard: Shard | None = None,
 ) -> Array:
     """Fill from N(0, std**2), std = calculate_gain(nonlinearity, a) / sqrt(fan).
@@ -154,7 +159,8 @@ def kaiming_normal_(
     return _fill_scaled(x, to, Family.NORMAL, _he_std(to, a, mode, nonlinearity), generator)
 
 
-def lecun_uniform_(x: Array, *, generator: RandomSource = None, shard: Shard | None = None) -> Array:
+@initializer
+def lecun_uniform_(x: Array, generator: RandomSource = None, *, shard: Shard | None = None) -> Array:
     """Fill uniformly on [-bound, bound), bound = sqrt(3 / fan_in); `variance_scaling_(x, 1, "fan_in", "uniform")`.
 
     References
@@ -172,7 +178,8 @@ def lecun_uniform_(x: Array, *, generator: RandomSource = None, shard: Shard | N
     return _fill_scaled(x, to, Family.UNIFORM, _std(to, 1.0, Mode.FAN_IN), generator)
 
 
-def lecun_normal_(x: Array, *, generator: RandomSource = None, shard: Shard | None = None) -> Array:
+@initializer
+def lecun_normal_(x: Array, generator: RandomSource = None, *, shard: Shard | None = None) -> Array:
     """Fill from a normal distribution cut at 2 std, of variance 1 / fan_in; `variance_scaling_(x)`.
 
     The truncated form is that of Keras, JAX and timm. Reference: as for `lecun_uniform_`.
@@ -188,13 +195,14 @@ def lecun_normal_(x: Array, *, generator: RandomSource = None, shard: Shard | No
     return _fill_scaled(x, to, Family.TRUNCATED_NORMAL, _std(to, 1.0, Mode.FAN_IN), generator)
 
 
+@initializer
 def variance_scaling_(
     x: Array,
     scale: float = 1.0,
     mode: str | Mode = "fan_in",
     distribution: str | Family = "truncated_normal",
-    *,
     generator: RandomSource = None,
+    *,
     shard: Shard | None = None,
 ) -> Array:
     """Fill with mean 0 and variance scale / fan: the scheme of which Glorot's, He's and LeCun's are cases.
@@ -244,7 +252,7 @@ def variance_scaling_(
 def _fill_scaled(x: Array, to: Target, kind: Family, std: float, generator: RandomSource) -> Array:
     """Fill with mean 0 and standard deviation `std`; an empty array only gets a warning, as in torch."""
     if to.size == 0:
-        warnings.warn("Initializing zero-element arrays is a no-op", UserWarning, stacklevel=3)
+        warnings.warn("Initializing zero-element tensors is a no-op", UserWarning, stacklevel=4)
         return x
     try:
         distribution = _distribution_of(to.dtype, kind, std)

@@ -12,8 +12,10 @@ from gpuinit._contract.dtypes import EVERY, working
 from gpuinit._contract.permutation import MOST_ROWS
 from gpuinit._contract.shards import Shard
 from gpuinit._initializers.basic import Array, RandomSource, take_blocks
+from gpuinit._initializers.calling import initializer
 
 
+@initializer
 def eye_(x: Array, *, shard: Shard | None = None) -> Array:
     """Fill a matrix with the identity: ones on the diagonal, zeros elsewhere.
 
@@ -47,6 +49,7 @@ def eye_(x: Array, *, shard: Shard | None = None) -> Array:
     return x
 
 
+@initializer
 def dirac_(x: Array, groups: int = 1, *, shard: Shard | None = None) -> Array:
     """Fill a convolution's weight so that it hands its input channels on unchanged, as many as it has outputs for.
 
@@ -89,7 +92,8 @@ def dirac_(x: Array, groups: int = 1, *, shard: Shard | None = None) -> Array:
     return x
 
 
-def orthogonal_(x: Array, gain: float = 1.0, *, generator: RandomSource = None, shard: Shard | None = None) -> Array:
+@initializer
+def orthogonal_(x: Array, gain: float = 1.0, generator: RandomSource = None, *, shard: Shard | None = None) -> Array:
     """Fill with a (semi-)orthogonal matrix, Haar-distributed: no orthogonal matrix is likelier than another.
 
     Parameters
@@ -140,7 +144,8 @@ def orthogonal_(x: Array, gain: float = 1.0, *, generator: RandomSource = None, 
     return x
 
 
-def sparse_(x: Array, sparsity: float, std: float = 0.01, *, generator: RandomSource = None, shard: Shard | None = None) -> Array:
+@initializer
+def sparse_(x: Array, sparsity: float, std: float = 0.01, generator: RandomSource = None, *, shard: Shard | None = None) -> Array:
     """Fill from N(0, std**2), then set a share of each column to zero, at random rows.
 
     Parameters

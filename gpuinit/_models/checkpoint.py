@@ -20,7 +20,7 @@ from gpuinit._models.report import Entry, Report
 from gpuinit._models.safetensors_header import Header, Tensor, read_header
 from gpuinit._models.steps import Deferred, Progress, Step, carry_out, plan, root_of
 from gpuinit._rules.calls import Initializer, Keep
-from gpuinit._rules.matching import choose_initializers
+from gpuinit._rules.matching import Rule, choose_initializers, warn_of_unused
 from gpuinit._rules.modules import without_wrappers
 from gpuinit._rules.parameters import Param, Shapes, check_names, places_of
 from gpuinit._rules.ties import Ties, check_tied, name_ties
@@ -87,16 +87,17 @@ def initialize_file(
     with open(path, "rb") as source:
         try:
             header = read_header(source)
-            choices = _choices(header, rules, check_tied(tied))
+            choices, unused = _choices(header, rules, check_tied(tied))
         except (TypeError, ValueError) as error:
             raise type(error)(f"{os.fspath(path)}: {error}") from error
+        warn_of_unused(unused)
         with _replacing(target, header.size) as memory:
             steps = [
                 _step(param, tensor, choice, source, memory, root)
                 for tensor, (param, choice) in zip(header.tensors, choices, strict=True)
             ]
             _copy(source, memory, 0, header.end)
-            return carry_out(steps, root, progress)
+            return carry_out(steps, root, progress, unused=unused)
 
 
 def check_place(name: str, path: Path) -> None:
@@ -107,8 +108,8 @@ def check_place(name: str, path: Path) -> None:
         raise ValueError(f"{name} must be a file or the name of a new one, got {name}={str(path)!r}")
 
 
-def _choices(header: Header, rules: Any, tied: Ties) -> list[tuple[Param, Initializer]]:
-    """What is to be done to each tensor, if its dtype permits that."""
+def _choices(header: Header, rules: Any, tied: Ties) -> tuple[list[tuple[Param, Initializer]], list[Rule]]:
+    """What is to be done to each tensor, if its dtype permits that, and the rules that match none."""
     groups = _all_names(header)
     check_names(name for group in groups for name in group)
     named = name_ties(groups, tied)
@@ -117,11 +118,12 @@ def _choices(header: Header, rules: Any, tied: Ties) -> list[tuple[Param, Initia
         Param(names[0], tensor.shape, tensor.dtype, (), shapes, places_of(names))
         for tensor, names in zip(header.tensors, named, strict=True)
     ]
-    choices = list(zip(params, choose_initializers(rules, params), strict=True))
+    initializers, unused = choose_initializers(rules, params)
+    choices = list(zip(params, initializers, strict=True))
     for param, choice in choices:
         if not isinstance(choice, Keep):
             _check_dtype(param, choice)
-    return choices
+    return choices, unused
 
 
 def _all_names(header: Header) -> list[list[str]]:

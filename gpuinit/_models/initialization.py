@@ -12,11 +12,11 @@ from gpuinit._contract.arguments import short_repr
 from gpuinit._contract.generator import Generator
 from gpuinit._models.report import Report
 from gpuinit._models.steps import Progress, carry_out, keep_frozen, parse_dtype, plan, root_of
-from gpuinit._rules.matching import choose_initializers
+from gpuinit._rules.matching import choose_initializers, matches, warn_of_unused
 from gpuinit._rules.modules import join
 from gpuinit._rules.parameters import Param, find_leaves, make_parameters
 from gpuinit._rules.ties import check_tied
-from gpuinit._rules.torch_layers import torch_defaults
+from gpuinit._rules.torch_layers import torch_defaults, warn_of_own_initializations
 
 
 def initialize(
@@ -44,13 +44,13 @@ def initialize(
         names are then joined by dots. What wrappers add to names is left out (``_orig_mod``, ``module`` of
         DistributedDataParallel ...). A tied parameter is filled once, and all its names must fall under the same initializer.
         A weight that a parametrization computes (`torch.nn.utils.parametrizations`) is filled as the layer sees it.
-    rules : list of (pattern, initializer), optional
+    rules : list of (pattern, initializer), or mapping of patterns to initializers, optional
         The first rule whose pattern matches counts; `rules.torch_defaults()` if None. A pattern is a glob on the name
         (``"*.bias"``; ``*`` passes dots), a compiled regular expression that must match the whole name, a module's class or its
-        name (``"Embedding"``, ``"Linear.bias"``; a subclass counts too). An initializer is a function of this library,
-        `functools.partial` of one, a string (``"kaiming_normal_(mode='fan_out')"``), `rules.keep` or ``"keep"`` to leave the
-        parameter as it is, what `rules.by_param` makes, or any callable, which is called with the array, the generator and the
-        `Param`, and fills the array.
+        name (``"Embedding"``, ``"Linear.bias"``; a subclass counts too). An initializer is a function of this library, or of
+        `torch.nn.init`, which stands for the one of its name here, `functools.partial` of one, a string
+        (``"kaiming_normal_(mode='fan_out')"``), `rules.keep` or ``"keep"`` to leave the parameter as it is, what `rules.by_param`
+        makes, or any callable, which is called with the array, the generator and the `Param`, and fills the array.
     seed : int or Generator
         The parameter `name` is filled from ``Generator(seed).spawn(name)``; a generator's own position stays as it is.
     dtype : dtype, optional
@@ -80,9 +80,16 @@ def initialize(
     Raises
     ------
     TypeError, ValueError
-        If an argument is none of these, no rule matches some parameters (all are named), the names of a tied parameter fall under
-        different initializers, or an initializer cannot fill its parameter. Only what a callable raises can come after something
-        was written.
+        If an argument is none of these, no rule matches some parameters (ten are named), the names of a tied parameter fall under
+        different initializers, or an initializer cannot fill its parameter; if a callable returns another array, or writes
+        nothing to a tensor of torch. Only errors about callables can come after something was written.
+
+    Warns
+    -----
+    UserWarning
+        If a rule matches nothing and is not of a ready-made set; without rules, if a module's class that is not torch's has an
+        initialization of its own (`init_weights`, `_init_weights`, `reset_parameters` ...), which is not called; if a model of
+        Hugging Face's declares weights to be tied that are not.
 
     Examples
     --------
@@ -99,14 +106,21 @@ def initialize(
     leaves = find_leaves(model, prefix)
     left_alone = [leaf.name for leaf in leaves if leaf.is_buffer and not buffers]
     found = make_parameters([leaf for leaf in leaves if buffers or not leaf.is_buffer], check_tied(tied))
-    _warn_of_broken_ties(model, prefix, [param for param, _ in found])
     asked_for = [param for param, _ in found if frozen or not param.frozen]
-    choices = iter(choose_initializers(torch_defaults() if rules is None else rules, asked_for))
+    initializers, unused = choose_initializers(torch_defaults() if rules is None else rules, asked_for)
+    choices = iter(initializers)
     steps = [
         plan(param, array, next(choices), root, dtype) if frozen or not param.frozen else keep_frozen(param, array)
         for param, array in found
     ]
-    return carry_out(steps, root, progress, left_alone)
+    params = [param for param, _ in found]
+    _warn_of_broken_ties(model, prefix, params)
+    if rules is None:
+        warn_of_own_initializations(params)
+    frozen_ones = [face for param in params if param.frozen for face in param.by_names]
+    unused = [rule for rule in unused if not any(matches(rule[0], face) for face in frozen_ones)]
+    warn_of_unused(unused)
+    return carry_out(steps, root, progress, left_alone, unused)
 
 
 def _warn_of_broken_ties(model: Any, prefix: str, params: list[Param]) -> None:

@@ -19,6 +19,7 @@ from gpuinit._contract.digests import CONTRACT_VERSION, header, pieces
 from gpuinit._contract.distributions import Distribution
 from gpuinit._contract.generator import Generator
 from gpuinit._models.expectations import distribution_of, expected_std
+from gpuinit._rules.matching import Rule
 from gpuinit._rules.parameters import Param
 
 
@@ -86,6 +87,9 @@ class Report:
     apart : list of str
         The names of the parameters outside that digest: those that were kept; those filled by `orthogonal_` or through a
         parametrization, whose values are the same to rounding; and those cut between processes, of which none has all.
+    unused : list of (pattern, initializer)
+        The rules that match no parameter, those of ready-made sets too. A rule that only matches parameters that earlier ones
+        decide is not among them.
     seed : int
         The seed; a report of the same rules, seed and spawn key has the same digest.
     spawn_key : list of int
@@ -96,9 +100,12 @@ class Report:
         The names of the buffers that were left alone.
     """
 
-    def __init__(self, entries: list[Entry], generator: Generator, buffers: Sequence[str] = ()) -> None:
+    def __init__(
+        self, entries: list[Entry], generator: Generator, buffers: Sequence[str] = (), unused: Sequence[Rule] = ()
+    ) -> None:
         self._entries = entries
         self.buffers = list(buffers)
+        self.unused = list(unused)
         self.seed = generator.seed
         self.spawn_key: list[int] = generator.state["spawn_key"]
 

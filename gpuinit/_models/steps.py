@@ -13,10 +13,12 @@ from gpuinit._backends.batching import perform_all
 from gpuinit._backends.targets import Write, observed, planned, target
 from gpuinit._contract.arguments import is_integer, short_repr
 from gpuinit._contract.dtypes import EVERY, FLOATS, INEXACT, as_dtype, complex_of
-from gpuinit._contract.generator import Generator
+from gpuinit._contract.generator import Generator, describe_source
 from gpuinit._models.report import Entry, Report
+from gpuinit._models.untouched import cannot_be_told, watch
 from gpuinit._rules.aliasing import overlap
 from gpuinit._rules.calls import Call, Initializer, Keep
+from gpuinit._rules.matching import Rule
 from gpuinit._rules.parameters import Param
 from gpuinit._rules.parametrized import Parametrized
 from gpuinit._rules.unfit import Unfit
@@ -98,11 +100,18 @@ def _plan_parametrized(
 
 
 def _call(choice: Callable[..., Any], array: Any, generator: Generator, param: Param) -> None:
-    """Call what fills an array in its own way; an array that it makes instead would leave this one as it was, unnoticed."""
+    """Call what fills an array in its own way; if it filled another one instead, this one would be as it was, unnoticed."""
+    ours = str(getattr(choice, "__module__", "")).startswith("gpuinit.")  # they need no watching
     try:
+        is_untouched = cannot_be_told if ours else watch(array)
         returned = choice(array, generator, param)
         if hasattr(returned, "shape") and returned is not array and not overlap(returned, array):
             raise TypeError(f"a callable must fill the array that it is given, got another one returned: {short_repr(returned)}")
+        if is_untouched():
+            raise TypeError(
+                "a callable must write to the array that it is given, but left it untouched; fill it in place, not a copy of it "
+                "(x.float(), x.to(...)), or leave it by the rule keep"
+            )
     except Exception as error:
         error.add_note(f"while initializing parameter {param.name!r}")
         raise
@@ -139,11 +148,13 @@ def _plan_conversion(entry: Entry, call: Call, generator: Generator, drawn_in: n
     return Deferred(entry, draw_and_convert)
 
 
-def carry_out(steps: list[Step], root: Generator, progress: Progress, buffers: Sequence[str] = ()) -> Report:
-    """Do everything that was planned, with a bar or calls of `progress`; `buffers` are the names of those left alone."""
+def carry_out(
+    steps: list[Step], root: Generator, progress: Progress, buffers: Sequence[str] = (), unused: Sequence[Rule] = ()
+) -> Report:
+    """Do everything that was planned, with a bar or calls of `progress`; the rest is for the report."""
     with _progress_bar(progress, len(steps)) as advance:
         _perform(steps, advance)
-    return Report([step.entry for step in steps], root, buffers)
+    return Report([step.entry for step in steps], root, buffers, unused)
 
 
 def _perform(steps: list[Step], advance: Callable[[str], None]) -> None:
@@ -186,9 +197,8 @@ def root_of(seed: Any) -> Generator:
     if isinstance(seed, Generator):
         return seed
     if not is_integer(seed):
-        raise TypeError(
-            f"seed must be an int or a gpuinit.Generator, got {short_repr(seed)}; gpuinit.Generator() draws a fresh one"
-        )
+        given = describe_source("seed", seed)
+        raise TypeError(f"seed must be an int or a gpuinit.Generator, got {given}; gpuinit.Generator() draws a fresh one")
     return Generator(seed)
 
 

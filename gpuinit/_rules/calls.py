@@ -11,7 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from gpuinit._backends.targets import planned
 from gpuinit._contract.arguments import short_repr
+from gpuinit._contract.generator import Generator
 from gpuinit._initializers import basic, scaled, structured
 from gpuinit._rules.parameters import Param
 
@@ -22,6 +26,10 @@ INITIALIZERS: dict[str, Callable[..., Any]] = {
     if name.endswith("_") and not name.startswith("_") and name != "trunc_"  # which changes the values that are there
 }
 _signature = functools.cache(inspect.signature)  # of these; a fifth of the time of small parameters otherwise
+# Of the strings that spell a call: more than any needs, and little enough for Python's parser to refuse in no time.
+_MOST_CHARACTERS = 1000
+# Libraries whose functions are never called as a rule's callable is.
+_FOREIGN = ("cupy", "flax", "haiku", "jax", "keras", "numpy", "tensorflow", "torch")
 # What a rule must leave to `initialize`.
 _GIVEN = ("generator", "shard")
 
@@ -110,6 +118,7 @@ def parse_initializer(given: Any) -> RuleItem:
     function, keywords = given, {}
     if isinstance(given, functools.partial):
         function, keywords = given.func, given.keywords
+    function = _namesake(function)
     if any(function is known for known in INITIALIZERS.values()):
         if getattr(given, "args", ()):
             raise TypeError(f"an initializer must have its arguments by keyword, got {short_repr(given)}")
@@ -122,8 +131,22 @@ def parse_initializer(given: Any) -> RuleItem:
     )
 
 
+def _namesake(function: Any) -> Any:
+    """The initializer that has the name of a function of `torch.nn.init`; any other function itself."""
+    if getattr(function, "__module__", None) != "torch.nn.init":
+        return function
+    return INITIALIZERS.get(getattr(function, "__name__", "").removesuffix("_") + "_", function)
+
+
 def _check_callable(given: Callable[..., Any]) -> Callable[..., Any]:
-    """Check that a callable can be called as `initialize` does, as far as its signature shows."""
+    """Check that a callable can be called as `initialize` does, as far as its signature and its origin show."""
+    function = given.func if isinstance(given, functools.partial) else given
+    origin = getattr(function, "__module__", None) or getattr(getattr(function, "__objclass__", None), "__module__", None)
+    if (library := str(origin).partition(".")[0]) in _FOREIGN:
+        raise TypeError(
+            f"a callable must take array, generator and Param, which one of {library} does not, got {short_repr(given)}; "
+            "docs/moving.md has gpuinit's function for it"
+        )
     try:
         signature = inspect.signature(given)
     except (TypeError, ValueError):  # of some functions in C
@@ -146,6 +169,27 @@ def _make_call(function: Callable[..., Any], keywords: Mapping[str, Any]) -> Cal
     return call
 
 
+def check_values(call: Call) -> None:
+    """Raise what an initializer has against its arguments whatever array it is given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it fills no array of any floating dtype.
+    """
+    shape = (0, 1, 1) if call.function is structured.dirac_ else (2, 2)  # any number of groups divides 0
+    errors = []
+    for dtype in (np.float64, np.complex128):
+        try:
+            with planned():
+                call(np.empty(shape, dtype), generator=Generator(0))
+        except (TypeError, ValueError) as error:
+            errors.append(error)
+        else:
+            return
+    raise type(errors[0])(f"{call}: {errors[0]}")
+
+
 def _parse(text: str) -> RuleItem:
     """Return the call that a string spells."""
     function, keywords = parse_call(text, {**INITIALIZERS, "keep": Keep}, "an initializer", skipped=1)
@@ -162,22 +206,25 @@ def parse_call(
     ValueError
         If it is no call of one of `functions` with literals as arguments; `what` it is to be, the message says.
     """
+    shown = short_repr(text)
+    if len(text) > _MOST_CHARACTERS:
+        raise ValueError(f"{what} must have at most {_MOST_CHARACTERS} characters, got {len(text):,}: {shown}")
     try:
         tree = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError):
-        raise ValueError(f"{what} must be written as a call, name(argument=value), got {text!r}") from None
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last is what the parser says of too many parentheses
+        raise ValueError(f"{what} must be written as a call, name(argument=value), got {shown}") from None
     call = tree if isinstance(tree, ast.Call) else ast.Call(tree, [], [])
     name = call.func.id if isinstance(call.func, ast.Name) else ""
     if name not in functions:
-        raise ValueError(f"{what} must be one of {', '.join(sorted(functions))}, got {text!r}")
+        raise ValueError(f"{what} must be one of {', '.join(sorted(functions))}, got {shown}")
     names = [*inspect.signature(functions[name]).parameters][skipped:]
     try:
         keywords = {name: _evaluate(node) for name, node in zip(names, call.args, strict=False)}
         keywords |= {str(keyword.arg): _evaluate(keyword.value) for keyword in call.keywords}
-    except (TypeError, ValueError, ArithmeticError) as error:
-        raise ValueError(f"{what} must have numbers, strings and arithmetic as arguments, got {text!r}: {error}") from None
+    except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
+        raise ValueError(f"{what} must have numbers, strings and arithmetic as arguments, got {shown}: {error}") from None
     if len(call.args) + len(call.keywords) != len(keywords):
-        raise ValueError(f"{what} must have no argument twice and no more than {names}, got {text!r}")
+        raise ValueError(f"{what} must have no argument twice and no more than {names}, got {shown}")
     return functions[name], keywords
 
 

@@ -8,13 +8,16 @@ from collections.abc import Callable
 from typing import Any
 
 from gpuinit._contract.arguments import short_repr
-from gpuinit._rules.calls import parse_call, parse_initializer
+from gpuinit._rules.calls import Call, check_values, parse_call, parse_initializer
 from gpuinit._rules.matching import Rule
 from gpuinit._rules.published import gpt2, resnet, vit
 from gpuinit._rules.torch_layers import torch_defaults
 
 _FORMS = ({"pattern", "initializer"}, {"regex", "initializer"}, {"set"})
 _SETS: dict[str, Callable[..., list[Rule]]] = {"gpt2": gpt2, "resnet": resnet, "torch_defaults": torch_defaults, "vit": vit}
+# Strings, also those without an end, and comments of TOML: what is left has few dots, except in long dotted keys.
+_TEXT = re.compile(r'''"""(?s:.*?)(?:"""|\Z)|\'{3}(?s:.*?)(?:\'{3}|\Z)|"(?:\\.|[^"\\\n])*"?|\'[^\'\n]*\'?|#[^\n]*''')
+_MOST_DOTS = 100  # in a line of those left; tomllib takes time in proportion to the square of a key's parts
 
 
 def load(path: str | os.PathLike[str]) -> list[Rule]:
@@ -37,7 +40,8 @@ def load(path: str | os.PathLike[str]) -> list[Rule]:
     OSError
         If the file cannot be read.
     ValueError
-        If it is no TOML, has other keys, or a value that is no pattern, initializer or set.
+        If it is no TOML, has other keys, or a value that is no pattern, initializer or set; if an initializer fills no array with
+        its arguments.
 
     Examples
     --------
@@ -70,13 +74,17 @@ def _read_entries(path: str | os.PathLike[str]) -> list[Any]:
     import tomllib  # 2 ms of each import of gpuinit otherwise
 
     with open(path, "rb") as file:
-        try:
-            content = tomllib.load(file)
-        except ValueError as error:
-            raise ValueError(f"{os.fspath(path)} must be a file of TOML: {error}") from error
-    entries = content.get("rules")
-    if content.keys() != {"rules"} or not isinstance(entries, list):
-        raise ValueError(f"{os.fspath(path)} must have tables [[rules]] and nothing else, got {short_repr(content)}")
+        content = file.read()
+    try:
+        text = content.decode()
+        if any(line.count(".") > _MOST_DOTS for line in _TEXT.sub("", text).splitlines()):
+            raise ValueError(f"a key has more than {_MOST_DOTS} parts")
+        tables = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{os.fspath(path)} must be a file of TOML: {error}") from error
+    entries = tables.get("rules")
+    if tables.keys() != {"rules"} or not isinstance(entries, list):
+        raise ValueError(f"{os.fspath(path)} must have tables [[rules]] and nothing else, got {short_repr(tables)}")
     return entries
 
 
@@ -89,15 +97,17 @@ def _parse_entry(entry: Any) -> list[Rule]:
             raise ValueError(f"{key} must be a string, got {short_repr(value)}")
     if "set" in entry:
         return _make_set(entry["set"])
-    parse_initializer(entry["initializer"])
+    choice = parse_initializer(entry["initializer"])
+    if isinstance(choice, Call):
+        check_values(choice)
     return [(_compile(entry["regex"]) if "regex" in entry else entry["pattern"], entry["initializer"])]
 
 
 def _compile(text: str) -> re.Pattern[str]:
     try:
         return re.compile(text)
-    except re.error as error:
-        raise ValueError(f"regex must be a regular expression, got {text!r}: {error}") from error
+    except (re.error, ValueError, OverflowError, RecursionError, Warning) as error:
+        raise ValueError(f"regex must be a regular expression, got {short_repr(text)}: {error}") from error
 
 
 def _make_set(text: str) -> list[Rule]:
@@ -105,5 +115,5 @@ def _make_set(text: str) -> list[Rule]:
     try:
         rules: list[Rule] = function(**keywords)
     except TypeError as error:
-        raise TypeError(f"set must have arguments that its function takes, got {text!r}: {error}") from error
+        raise TypeError(f"set must have arguments that its function takes, got {short_repr(text)}: {error}") from error
     return rules

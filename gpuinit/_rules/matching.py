@@ -5,41 +5,96 @@ from __future__ import annotations
 import fnmatch
 import functools
 import re
-from collections.abc import Iterable
-from typing import Any
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, ParamSpec
 
-from gpuinit._contract.arguments import short_repr
+from gpuinit._contract.arguments import short_repr, shorten
 from gpuinit._rules.calls import ByParam, Call, Initializer, Keep, RuleItem, parse_initializer
 from gpuinit._rules.parameters import Param
 
 Pattern = str | re.Pattern[str] | type
 Rule = tuple[Pattern, Any]
+Given = ParamSpec("Given")
 
 
-def choose_initializers(rules: Any, params: Iterable[Param]) -> list[Initializer]:
-    """Return the initializer of each parameter.
+class SetRule(NamedTuple):
+    """A rule of a ready-made set: no mistake if it matches nothing."""
+
+    pattern: Pattern
+    initializer: Any
+
+
+def ready_made(make: Callable[Given, list[Rule]]) -> Callable[Given, list[Rule]]:
+    """Mark the rules that a function makes as those of a ready-made set."""
+
+    @functools.wraps(make)
+    def marked(*args: Given.args, **keywords: Given.kwargs) -> list[Rule]:
+        return [SetRule(*rule) for rule in make(*args, **keywords)]
+
+    return marked
+
+
+class Choices(NamedTuple):
+    """The initializer of each parameter, and the rules, as given, that match none."""
+
+    initializers: list[Initializer]
+    unused: list[Rule]
+
+
+def choose_initializers(rules: Any, params: Iterable[Param]) -> Choices:
+    """Return the initializer of each parameter, and the rules that match none.
 
     Raises
     ------
     TypeError, ValueError
-        If `rules` is no sequence of pairs (pattern, initializer), or no rule matches some parameters: all are named.
+        If `rules` is no sequence of pairs (pattern, initializer) nor a mapping, or no rule matches some parameters.
     """
     read = read_rules(rules)
-    found = [(param, _match_all_names(read, param)) for param in params]
+    decided: list[tuple[Param, int]] = []
+    found = [(param, _match_all_names(read, param, decided)) for param in params]
     if unmatched := [param for param, choice in found if choice is None]:
-        listed = "\n".join(f"    {param.name} {param.shape}" for param in unmatched)
+        listed = "\n".join(shorten([f"    {param.name} {param.shape}" for param in unmatched]))
         raise ValueError(
             f"rules must match every parameter, got {len(unmatched)} without a rule; "
             f'add rules for them, or a last ("*", "keep"):\n{listed}'
         )
-    return [choice for _, choice in found if choice is not None]
+    given = list(rules.items() if isinstance(rules, Mapping) else rules)
+    unused = [given[number] for number in _find_unused(read, decided)] if found else []
+    return Choices([choice for _, choice in found if choice is not None], unused)
+
+
+def _find_unused(rules: list[tuple[Pattern, RuleItem]], decided: list[tuple[Param, int]]) -> list[int]:
+    """Return the numbers of the rules that match no parameter; `decided` has the number of each parameter's first match.
+
+    A rule that comes after the first match counts if its pattern matches. One that comes before it did not match.
+    """
+    deciding = {number for _, number in decided}
+    return [
+        number
+        for number, (pattern, _) in enumerate(rules)
+        if number not in deciding and not any(first < number and matches(pattern, param) for param, first in decided)
+    ]
+
+
+def warn_of_unused(rules: list[Rule]) -> None:
+    """Warn of rules that match nothing, unless they are of a ready-made set; the warning is for the caller's caller."""
+    if patterns := [short_repr(pattern) for pattern, _ in (rule for rule in rules if not isinstance(rule, SetRule))]:
+        warnings.warn(
+            f"rules should match parameters, but {', '.join(shorten(patterns))} match{'es' * (len(patterns) == 1)} none",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def read_rules(rules: Any) -> list[tuple[Pattern, RuleItem]]:
     """Return rules with what their strings and partials stand for; errors as `choose_initializers`, except the last."""
+    if isinstance(rules, Mapping):
+        rules = list(rules.items())
     if not isinstance(rules, (list, tuple)):
         raise TypeError(
-            f"rules must be a list of pairs (pattern, initializer), got {short_repr(rules)} of type {type(rules).__name__}"
+            "rules must be a list of pairs (pattern, initializer), or a mapping of patterns to initializers, got "
+            f"{short_repr(rules)} of type {type(rules).__name__}"
         )
     return [_read_rule(number, rule) for number, rule in enumerate(rules)]
 
@@ -58,14 +113,14 @@ def _read_rule(number: int, rule: Any) -> tuple[Pattern, RuleItem]:
         raise type(error)(f"rules[{number}], {short_repr(pattern)}: {error}") from None
 
 
-def _match_all_names(rules: list[tuple[Pattern, RuleItem]], param: Param) -> Initializer | None:
+def _match_all_names(rules: list[tuple[Pattern, RuleItem]], param: Param, decided: list[tuple[Param, int]]) -> Initializer | None:
     """Return the initializer of a parameter; a tied one has the same by all its names that a rule matches.
 
     A callable is given the parameter by the name that its rule matched: with the module that it expects there.
     """
     if not param.places:
-        return first_match(rules, param)
-    found = [(choice, face) for face in param.by_names if (choice := first_match(rules, face)) is not None]
+        return first_match(rules, param, decided)
+    found = [(choice, face) for face in param.by_names if (choice := first_match(rules, face, decided)) is not None]
     if different := [pair for pair in found if not _same(pair[0], found[0][0])]:
         first, second = (f"{_show(choice)} for {face.name}" for choice, face in (found[0], different[0]))
         raise ValueError(
@@ -89,12 +144,16 @@ def _under(choice: Initializer, face: Param) -> Initializer:
     return functools.update_wrapper(lambda x, generator, param: choice(x, generator, face), choice)
 
 
-def first_match(rules: list[tuple[Pattern, RuleItem]], param: Param) -> Initializer | None:
-    """Return the initializer of the first rule that matches, or None."""
-    for pattern, choice in rules:
+def first_match(
+    rules: list[tuple[Pattern, RuleItem]], param: Param, decided: list[tuple[Param, int]] | None = None
+) -> Initializer | None:
+    """Return the initializer of the first rule that matches, or None; note the parameter and the rule's number in `decided`."""
+    for number, (pattern, choice) in enumerate(rules):
         if matches(pattern, param):
             made = _resolve(choice, param)
             if made is not None:
+                if decided is not None:
+                    decided.append((param, number))
                 return made
     return None
 

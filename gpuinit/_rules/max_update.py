@@ -12,12 +12,12 @@ import numpy as np
 
 from gpuinit._backends.operations import Constant, Fill
 from gpuinit._backends.targets import Write, planned
-from gpuinit._contract.arguments import is_integer, short_repr
+from gpuinit._contract.arguments import is_integer, short_repr, shorten
 from gpuinit._contract.distributions import Distribution, Normal, Point, Uniform
 from gpuinit._contract.generator import Generator
 from gpuinit._initializers.basic import constant_, normal_, trunc_normal_, uniform_
 from gpuinit._rules.calls import Call, Initializer, Keep, by_param
-from gpuinit._rules.matching import Rule, first_match, matches, read_rules
+from gpuinit._rules.matching import Rule, first_match, matches, read_rules, ready_made
 from gpuinit._rules.parameters import Param, Shapes, find_parameters
 from gpuinit._rules.torch_layers import torch_defaults
 
@@ -25,6 +25,7 @@ from gpuinit._rules.torch_layers import torch_defaults
 IN_FIRST = ("Embedding", "EmbeddingBag", "Conv1D", "_ConvTransposeNd", "*emb*", "*wte.weight", "*wpe.weight")
 
 
+@ready_made
 def mup(base_shapes: Any, rules: Any = None, *, in_first: Sequence[str | type] = IN_FIRST) -> list[Rule]:
     """The initialization of μP, the maximal update parametrization: one that keeps a narrow model's best settings for wide ones.
 
@@ -63,7 +64,7 @@ def mup(base_shapes: Any, rules: Any = None, *, in_first: Sequence[str | type] =
     ------
     TypeError, ValueError
         At once, if `base_shapes` or `rules` is none; in `gpuinit.initialize`, before anything is written, if the base lacks
-        parameters (all are named) or has them with other numbers of axes, or if what `rules` has for a hidden or output weight
+        parameters (ten are named) or has them with other numbers of axes, or if what `rules` has for a hidden or output weight
         cannot be scaled: `orthogonal_`, `sparse_` and plain callables.
 
     References
@@ -107,7 +108,7 @@ def _base_shape(base: Shapes, param: Param) -> tuple[int, ...]:
     known = [name for name in (param.name, *param.names) if name in base]
     if not known:
         missing = [name for name in param.shapes if name not in base]
-        raise ValueError(f"base_shapes must have every parameter of the model, but lacks {', '.join(missing)}")
+        raise ValueError(f"base_shapes must have every parameter of the model, but lacks {', '.join(shorten(missing))}")
     shape = base[known[0]]
     if len(shape) != len(param.shape) or 0 in shape:
         raise ValueError(f"base_shapes[{param.name!r}] must have {len(param.shape)} axes and elements, got {shape}")

@@ -5,19 +5,32 @@ from __future__ import annotations
 import functools
 import math
 import re
+import warnings
+from collections.abc import Iterable
 from typing import Any
 
 from gpuinit._backends.views import view_of
+from gpuinit._contract.arguments import shorten
 from gpuinit._contract.generator import Generator
 from gpuinit._initializers.basic import constant_, normal_, uniform_
 from gpuinit._rules.calls import by_param
-from gpuinit._rules.matching import Rule
+from gpuinit._rules.matching import Rule, ready_made
 from gpuinit._rules.parameters import Param
 
+_LONGEST_KERNEL = 16  # along an axis, as of a Vision Transformer's patches
+_OWN_INITIALIZATIONS = (
+    "init_weights",
+    "_init_weights",
+    "reset_parameters",
+    "_reset_parameters",
+    "initialize_weights",
+    "_initialize_weights",
+)
 _RECURRENT = r"(?:weight|bias)_(?:ih|hh|hr)(_l\d+(?:_reverse)?)?"
 _KAIMING = "kaiming_uniform_(a=sqrt(5))"
 
 
+@ready_made
 def torch_defaults() -> list[Rule]:
     """What the layers of `torch.nn` do when they are constructed.
 
@@ -40,7 +53,8 @@ def torch_defaults() -> list[Rule]:
     as a class token, match nothing, nor do those that a parametrization has of its own: add rules for them.
 
     In a mapping without modules they go by names and shapes, where these leave no doubt: a weight of three axes or more is a
-    convolution's, one of two beside a bias of its length Linear's unless it is tied, weight and bias of the same shape, or beside
+    convolution's if it has a bias of one axis, or four or five axes and a kernel of at most 16 along each (unlike stacked
+    experts), one of two beside a bias of its length Linear's unless it is tied, weight and bias of the same shape, or beside
     `running_mean`, are a normalization's, and the names of recurrent layers and of attention speak for themselves. A lone weight
     of two axes may be Embedding's or Linear's, and one of a single axis RMSNorm's or PReLU's, so these match nothing.
 
@@ -82,6 +96,25 @@ def torch_defaults() -> list[Rule]:
     ]
 
 
+def warn_of_own_initializations(params: Iterable[Param]) -> None:
+    """Warn of modules that have an initialization that torch's defaults do not know; the warning is for the caller's caller."""
+    classes = dict.fromkeys(type(owner) for param in params for owner in param.owners)
+    methods = ((cls, next((name for name in _OWN_INITIALIZATIONS if _defines(cls, name)), None)) for cls in classes)
+    if own := [f"{cls.__name__}.{name}" for cls, name in methods if name]:
+        warnings.warn(
+            f"model has an initialization of its own, which is not called ({', '.join(shorten(own))}): its layers get torch's "
+            "defaults; give rules for it, or rules=gpuinit.rules.torch_defaults() if those are meant",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _defines(cls: type, method: str) -> bool:
+    """Whether a class has a method that is not a class of torch's."""
+    definer = next((base for base in cls.__mro__ if method in vars(base)), None)
+    return definer is not None and definer.__module__.partition(".")[0] != "torch"
+
+
 def _rule(layers: str, own_names: str, initializer: Any) -> Rule:
     """For parameters of one of torch's layers: their names there as a regular expression."""
     names = set(layers.split("|"))
@@ -106,11 +139,18 @@ def _guess_classes(param: Param) -> set[str]:
         return {"MultiheadAttention"}
     if _beside(param, "running_mean") is not None or (weight is not None and weight == bias):
         return {"_NormBase"}
-    if weight is not None and len(weight) >= 3 and (bias is None or len(bias) == 1):
+    if weight is not None and _is_convolution(weight, bias):
         return {"_ConvNd"}
     if weight is not None and len(weight) == 2 and bias == weight[:1] and (param.own_name != "weight" or not param.places):
         return {"Linear"}
     return set()
+
+
+def _is_convolution(weight: tuple[int, ...], bias: tuple[int, ...] | None) -> bool:
+    """Without a bias, three axes may be stacked matrices, and so may four or five if the last ones are long."""
+    if bias is None:
+        return len(weight) in (4, 5) and max(weight[2:]) <= _LONGEST_KERNEL
+    return len(weight) in (3, 4, 5) and len(bias) == 1
 
 
 def _beside(param: Param, own_name: str) -> tuple[int, ...] | None:

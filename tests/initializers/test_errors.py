@@ -210,20 +210,20 @@ NO_ARRAYS = [
 @pytest.mark.parametrize(("value", "kind"), NO_ARRAYS, ids=[kind for _, kind in NO_ARRAYS])
 @pytest.mark.parametrize("name", NAMES)
 def test_no_array(name, value, kind):
-    refused(name, value, TypeError, rf"^x must be an array that can be filled in place: .* got {kind}$", memory=np.zeros(1))
+    refused(name, value, TypeError, rf"^x must be an array that can be filled in place: .* got {kind}(;|$)", memory=np.zeros(1))
 
 
 @pytest.mark.parametrize("dtype", ["i1", "i8", "u2", "?"])
 @pytest.mark.parametrize("name", RANDOM)
 def test_dtypes_of_random_fills(xp, name, dtype):
     accepted = "bfloat16, complex128, complex64, float16, float32, float64"
-    match = f"^x must be an array of one of the dtypes {accepted}; got {np.dtype(dtype)}$"
+    match = f"^x must be an array of one of the dtypes {accepted}; got {np.dtype(dtype)}; fill an array of a floating dtype, and"
     refused(name, array(xp, dtype=dtype), TypeError, match)
 
 
 @pytest.mark.parametrize("dtype", ["?", "c8", "c16"])
 def test_dtypes_of_trunc(xp, dtype):
-    refused("trunc_", array(xp, dtype=dtype), TypeError, f"^x must be an array .* float64.*; got {np.dtype(dtype)}$")
+    refused("trunc_", array(xp, dtype=dtype), TypeError, rf"^x must be an array .* float64.*; got {np.dtype(dtype)}\b")
 
 
 # NumPy alone has these.
@@ -407,8 +407,12 @@ def test_a_zero_dimensional_array_is_a_number(xp):
     ("value", "error", "match"),
     [
         *(
-            (value, TypeError, rf"^generator must be a gpuinit.Generator, an int seed or None, got {type(value).__name__}$")
-            for value in (np.random.default_rng(0), np.random.Philox(0), 1.5, 1.0, "x", b"x", True, np.True_, [1], gi.Generator)
+            (
+                value,
+                TypeError,
+                rf"^generator must be a gpuinit.Generator, an int seed or None, got .* of type \S*{type(value).__name__}$",
+            )
+            for value in (1.5, 1.0, "x", b"x", True, np.True_, [1], gi.Generator)
         ),
         (-1, ValueError, "^generator must not be negative, got generator=-1$"),
         (np.int64(-2), ValueError, "^generator must not be negative, got generator=-2$"),
@@ -417,15 +421,6 @@ def test_a_zero_dimensional_array_is_a_number(xp):
 @pytest.mark.parametrize("name", RANDOM)
 def test_generator_argument(xp, name, value, error, match):
     refused(name, array(xp), error, match, generator=value)
-
-
-@pytest.mark.parametrize("name", RANDOM)
-def test_generator_goes_by_keyword(xp, name):
-    x, arguments = array(xp), [0.5] * (len(REALS.get(name, ())))
-    if name in (*KAIMING, "variance_scaling_"):
-        arguments += ["fan_in", "linear" if name in KAIMING else "uniform"]
-    with pytest.raises(TypeError, match="positional argument"):
-        getattr(gi, name)(x, *arguments, gi.Generator(1))
 
 
 @pytest.mark.parametrize("name", RANDOM)

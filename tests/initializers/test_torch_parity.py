@@ -303,5 +303,5 @@ def test_runtime_error_in_torch_is_a_value_error(xp, name, dtype, options):
 @pytest.mark.parametrize("name", ["kaiming_uniform_", "kaiming_normal_"])
 def test_warning_on_no_elements(xp, name, shape):
     for fill in (theirs, lambda *arguments: ours(xp, *arguments)):
-        with pytest.warns(UserWarning, match="Initializing zero-element (tensors|arrays) is a no-op"):
+        with pytest.warns(UserWarning, match="^Initializing zero-element tensors is a no-op$"):
             fill(name, shape)

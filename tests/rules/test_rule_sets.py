@@ -63,6 +63,42 @@ def test_initializer_of_a_name(of_rules, name, shape, initializer):
     assert initializers({name: shape}, of_rules) == {name: initializer}
 
 
+# Some names of other models' parameters, as Hugging Face and torchvision have them.
+OTHERS = {
+    "llama": ["model.embed_tokens.weight", "model.layers.0.self_attn.q_proj.weight", "model.layers.0.input_layernorm.weight"],
+    "qwen3": ["model.layers.0.self_attn.q_norm.weight", "model.layers.0.mlp.gate_proj.weight"],
+    "gemma": ["model.layers.0.pre_feedforward_layernorm.weight"],
+    "mixtral": ["model.layers.0.block_sparse_moe.experts.0.w1.weight", "model.layers.0.block_sparse_moe.gate.weight"],
+    "gpt-neox": ["gpt_neox.embed_in.weight", "gpt_neox.layers.0.attention.query_key_value.bias", "embed_out.weight"],
+    "gpt-neo": ["transformer.h.0.attn.attention.k_proj.weight", "transformer.h.0.attn.attention.out_proj.bias"],
+    "gpt-j": ["transformer.h.0.attn.q_proj.weight", "transformer.h.0.mlp.fc_in.bias"],
+    "opt": ["model.decoder.embed_positions.weight", "model.decoder.layers.0.fc1.bias"],
+    "bert": ["bert.embeddings.LayerNorm.weight", "bert.encoder.layer.0.attention.self.query.weight", "cls.predictions.bias"],
+    "t5": ["shared.weight", "encoder.block.0.layer.0.SelfAttention.q.weight", "decoder.final_layer_norm.weight"],
+    "clip": ["visual.ln_pre.weight", "text_projection", "visual.class_embedding"],
+    "vgg": ["features.0.weight", "features.0.bias", "classifier.0.weight"],
+    "convnext": ["stages.0.blocks.0.conv_dw.weight", "stages.0.blocks.0.gamma"],
+    "densenet": ["features.conv0.weight", "features.denseblock1.denselayer1.norm1.running_mean"],
+    "swin": ["layers.0.blocks.0.attn.relative_position_bias_table", "layers.0.downsample.reduction.weight"],
+}
+
+
+@pytest.mark.parametrize("of_rules", [rules.gpt2(2), rules.resnet(), rules.vit()], ids=["gpt2", "resnet", "vit"])
+@pytest.mark.parametrize("names", OTHERS.values(), ids=OTHERS)
+def test_sets_name_what_they_do_not_know(of_rules, names):
+    arrays = arrays_of(dict.fromkeys(names, (2, 2, 2, 2)))
+    with pytest.raises(ValueError, match=f"got {len(names)} without a rule") as caught:
+        gi.initialize(arrays, of_rules, seed=0)
+    assert all(f"\n    {name} " in str(caught.value) for name in names)
+    assert all((array == 7).all() for array in arrays.values())
+
+
+@pytest.mark.parametrize("value", ["False", 0, None, 1])
+def test_whether_residuals_begin_at_zero_is_a_bool(value):
+    with pytest.raises(TypeError, match=f"zero_init_residual must be True or False, got {value!r} of type"):
+        rules.resnet(zero_init_residual=value)
+
+
 def test_last_normalization_of_a_block():
     basic = {f"layer1.0.{own}": (4,) for own in ("bn1.weight", "bn1.bias", "bn2.weight", "bn2.bias")}
     bottleneck = resnet50(blocks=(1,), width=4)
@@ -83,7 +119,11 @@ CLASSIFIED = {
     "conv.bias": ((8,), within(12)),
     "upsample.weight": ((8, 4, 5), KAIMING),
     "upsample.bias": ((4,), within(20)),
-    "pointwise.weight": ((8, 3, 1), KAIMING),
+    "grouped.weight": ((8, 1, 3, 3), KAIMING),
+    "patches.weight": ((8, 3, 16, 16), KAIMING),
+    "volume.weight": ((8, 3, 2, 3, 4), KAIMING),
+    "long.weight": ((8, 3, 1, 31), KAIMING),
+    "long.bias": ((8,), within(93)),
     "norm.weight": ((5,), "ones_()"),
     "norm.bias": ((5,), "zeros_()"),
     "image_norm.weight": ((3, 4, 4), "ones_()"),
@@ -112,7 +152,7 @@ CLASSIFIED = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:Initializing zero-element arrays")
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 def test_names_and_shapes_that_torch_defaults_knows():
     found = initializers({name: shape for name, (shape, _) in CLASSIFIED.items()}, rules.torch_defaults())
     assert found == {name: initializer for name, (_, initializer) in CLASSIFIED.items()}
@@ -125,6 +165,13 @@ def test_names_and_shapes_that_torch_defaults_knows():
         ("c_attn.weight", (9, 5), {"c_attn.bias": (5,)}),
         ("norm.weight", (5,), {}),  # of RMSNorm or PReLU
         ("bias", (5,), {"bn.weight": (5,), "bn.bias": (5,)}),
+        ("moe.experts.weight", (8, 64, 32), {}),  # stacked matrices
+        ("moe.experts.weight", (8, 6, 4), {"moe.experts.bias": (8, 6)}),
+        ("moe.experts.bias", (8, 6), {"moe.experts.weight": (8, 6, 4)}),
+        ("stack.weight", (2, 8, 64, 32), {}),
+        ("stack.weight", (2, 8, 16, 17), {"stack.bias": (2, 8)}),
+        ("conv.weight", (8, 3, 1), {}),  # of Conv1d, or three matrices of 3 x 1
+        ("deep.weight", (2, 2, 2, 2, 2, 2), {"deep.bias": (2,)}),
         ("token", (1, 1, 5), {"weight": (5,), "bias": (5,)}),
         ("lstm.weight_ih_l0", (9, 5), {}),
     ],
@@ -173,6 +220,12 @@ def test_mup_takes_the_base_as_a_model_and_torch_defaults():
     wide, base = ({"fc.weight": (20 * n, 10 * n), "fc.bias": (20 * n,)} for n in (4, 1))
     rows = gi.initialize(arrays_of(wide), rules.mup(arrays_of(base)), seed=0).rows
     assert [row.expected_std for row in rows] == pytest.approx([(1 / 3 / 40) ** 0.5, (1 / 3 / 10) ** 0.5])
+
+
+def test_mup_names_ten_of_the_parameters_that_the_base_lacks():
+    names = [f"layers.{number}" for number in range(12)]
+    with pytest.raises(ValueError, match=f"but lacks {', '.join(names[:10])}, and 2 more$"):
+        gi.initialize(arrays_of(dict.fromkeys(names, (4, 4))), rules.mup({"other": (2, 2)}, [("*", "normal_")]), seed=0)
 
 
 def test_mup_with_axes_in_first():

@@ -33,7 +33,9 @@ def planned_writes(model, of_rules):
     """What rules write to each parameter, as `Asked` gives what torch writes."""
     found = find_parameters(model)
     asked = {}
-    for (param, array), choice in zip(found, choose_initializers(of_rules, [param for param, _ in found]), strict=True):
+    for (param, array), choice in zip(
+        found, choose_initializers(of_rules, [param for param, _ in found]).initializers, strict=True
+    ):
         with planned() as writes:
             given = {"generator": gi.Generator(0)} if isinstance(choice, Call) else {"generator": gi.Generator(0), "param": param}
             choice(array, **given)
@@ -221,3 +223,57 @@ def test_mup_of_a_module_on_the_meta_device():
     assert expected["transformer.wte.weight"] == pytest.approx(0.02)
     assert expected["transformer.h.0.attn.c_attn.weight"] == pytest.approx(0.01)
     assert expected["transformer.h.1.mlp.c_proj.weight"] == pytest.approx(0.005)
+
+
+# Classes with an initialization of their own, and without one.
+
+
+def module_with(*methods, base=nn.Module, of=lambda: nn.Linear(3, 4)):
+    """A module of a class, not of torch's, that has these methods."""
+
+    def construct(self):
+        nn.Module.__init__(self)
+        self.inner = of()
+
+    members = dict.fromkeys(methods, lambda self: None) | ({} if base is nn.Linear else {"__init__": construct})
+    made = type("Model", (base,), members)
+    return made(3, 4) if base is nn.Linear else made()
+
+
+OWN = {
+    "init_weights": (lambda: module_with("init_weights"), "Model.init_weights"),
+    "_init_weights": (lambda: module_with("_init_weights"), "Model._init_weights"),
+    "reset_parameters": (lambda: module_with("reset_parameters"), "Model.reset_parameters"),
+    "several": (lambda: module_with("reset_parameters", "init_weights"), "Model.init_weights"),
+    "derived from torch's": (lambda: module_with("reset_parameters", base=nn.Linear), "Model.reset_parameters"),
+    "inherited": (lambda: module_with(base=type("Base", (nn.Module,), {"init_weights": print})), "Model.init_weights"),
+    "below": (lambda: nn.Sequential(nn.Linear(3, 4), module_with("init_weights")), "Model.init_weights"),
+    "in a mapping": (lambda: {"a": module_with("init_weights")}, "Model.init_weights"),
+    "twice": (
+        lambda: module_with("init_weights", of=lambda: module_with("_init_weights")),
+        "Model.init_weights, Model._init_weights",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "named"), OWN.values(), ids=OWN)
+def test_a_model_with_an_initialization_of_its_own(make, named):
+    with pytest.warns(UserWarning, match=rf"^model has an initialization of its own, .* called \({named}\): ") as caught:
+        gi.initialize(make(), seed=0)
+    assert [warning.filename for warning in caught] == [__file__]
+    gi.initialize(make(), rules.torch_defaults(), seed=0)  # on purpose, without a warning
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: module_with(), lambda: module_with(base=nn.Linear), lambda: nn.Transformer(8, 2, 1, 1, 16, batch_first=True)]
+)
+def test_a_model_without_an_initialization_of_its_own(make):
+    gi.initialize(make(), seed=0)
+
+
+def test_the_warning_of_an_own_initialization_comes_before_anything_is_written():
+    model = module_with("init_weights")
+    before = model.inner.weight.detach().clone()
+    with pytest.raises(UserWarning, match="initialization of its own"):
+        gi.initialize(model, seed=0)
+    assert torch.equal(model.inner.weight, before)

@@ -301,7 +301,7 @@ def call(name: str, x: Any, arguments: dict[str, Any], generator: Any = 5, **opt
 def silently(fill: Any, *arguments: Any, **options: Any) -> Any:
     """Call without the warning that an empty weight gives."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Initializing zero-element arrays is a no-op", UserWarning)
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors is a no-op", UserWarning)
         return fill(*arguments, **options)
 
 
