@@ -18,6 +18,7 @@ from gpuinit._contract.digests import CONTRACT_VERSION, header, pieces
 from gpuinit._contract.distributions import Distribution
 from gpuinit._contract.generator import Generator
 from gpuinit._models.expectations import distribution_of, expected_std
+from gpuinit._models.mapped_files import check_readable
 from gpuinit._rules.parameters import Param
 
 
@@ -141,7 +142,7 @@ class Report:
     def summary(self) -> str:
         """One line: how much was filled, the digest, and what lies outside it."""
         sizes = [math.prod(entry.param.shape) for entry in self._entries if not entry.kept]
-        apart = f"; apart from it: {', '.join(self.apart)}" if self.apart else ""
+        apart = f"; apart from it: {', '.join(map(console.escaped, self.apart))}" if self.apart else ""
         return f"{len(sizes)} parameters, {sum(sizes):,} elements, seed {self.seed}, digest {self.digest}{apart}"
 
     def __str__(self) -> str:
@@ -170,7 +171,10 @@ class Report:
         """
         from gpuinit._plot.figures import histograms
 
-        return histograms([(e.param.name, e.array, e.distribution) for e in self._entries if not e.kept])
+        filled = [entry for entry in self._entries if not entry.kept]
+        for entry in filled:
+            check_readable(entry.array)
+        return histograms([(entry.param.name, entry.array, entry.distribution) for entry in filled])
 
 
 def _row(entry: Entry, total: Any) -> Row:
@@ -178,6 +182,7 @@ def _row(entry: Entry, total: Any) -> Row:
     param = entry.param
     std, digest = math.nan, ""
     if not entry.kept:
+        check_readable(entry.array)
         array = view_of(entry.array).array
         own = hashlib.sha256()
         hashes = [own, total] if entry.exact else [own]
