@@ -75,4 +75,6 @@ def _keep_mode_and_owner(file: BinaryIO, place: Path) -> None:
             raise PermissionError(
                 error.errno, f"the file is {owner}, which a new one cannot be given; remove it first", str(place)
             ) from error
-    os.fchmod(file.fileno(), stat.S_IMODE(old.st_mode))
+    mode = stat.S_IMODE(old.st_mode)
+    if stat.S_IMODE(os.fstat(file.fileno()).st_mode) != mode:  # not every file system has modes to give
+        os.fchmod(file.fileno(), mode)

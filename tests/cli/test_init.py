@@ -394,5 +394,6 @@ def test_signals_at_any_time_leave_nothing_and_no_false_exit_code(paths, count):
     assert [line for line in run.stdout.splitlines() if " " in line] == []
     assert len(codes) == count
     assert len([code for code in codes if code in ("129", "130", "143")]) >= count // 20
-    # Of an exception that came in a finalizer, Python tells so.
-    assert errors.read_text().count("Traceback") == errors.read_text().count("Exception ignored")
+    # What Python says of a signal that comes while its handler is replaced, which changes nothing.
+    races = {f"OSError: Signal {number:d} ignored due to race condition" for number in signal.Signals}
+    assert set(re.findall(r"^\w+Error\b.*", errors.read_text(), re.MULTILINE)) <= races

@@ -185,7 +185,23 @@ LAXER = {"unknown variant": "a dtype of tomorrow, whose elements can be kept"}
 NUMBERS = ["0", "-0", "1", "2", "8", "-1", "1.0", "1e0", "9e999", "01", str(2**64 - 1), str(2**64), "9" * 400]
 WORDS = ["F32", "F4", "BF16", "F99", "a", "", "é", r"\u0000", r"\ud800", r"\ud83d\ude00", r"\q", "\x01", "n" * 1001]
 STRINGS = [f'"{word}"' for word in WORDS]
-OTHERS = ["null", "true", "NaN", "-Infinity", "{}", "[]", "[2]", '{"F32":null}', ",", ":", "{", "}", "[" * 130, "\n", "\ufeff"]
+OTHERS = [
+    "null",
+    "true",
+    "NaN",
+    "-Infinity",
+    "{}",
+    "[]",
+    "[2]",
+    '{"F32":null}',
+    ",",
+    ":",
+    "{",
+    "}",
+    "[" * 130 + "]" * 130,
+    "\n",
+    "\ufeff",
+]
 PIECES = NUMBERS + STRINGS + OTHERS
 TOKEN = re.compile(r'"[^"]*"|-?[\d.eE+]+|\w+|[^\w"]')
 ENTRY = re.compile(r'("[^"]*"): \{"dtype": ([^{}]*), "shape": ([^{}]*), "data_offsets": ([^{}]*)\}')
