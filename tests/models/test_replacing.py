@@ -78,6 +78,7 @@ def interrupted(number, call):
         return trace
 
     before = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # Python 3.12 wants to know before it traces
     sys.settrace(trace)
     try:
         call()
