@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from gpuinit import __version__
-from gpuinit._cli import demo, info
+from gpuinit import _console as console
+from gpuinit._cli import demo, info, stopping
 from gpuinit._cli.demo_models import MODELS
 from gpuinit._plot.signals import ACTIVATIONS
 from gpuinit._rules.calls import Call, parse_initializer
@@ -21,9 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command == "demo":
         return demo.run(arguments.model, arguments.backend, arguments.seed)
     if arguments.command == "init":
-        from gpuinit._cli import init
-
-        return init.run(arguments.model, arguments.rules, arguments.seed, arguments.output, arguments.json)
+        return _init(arguments)
     if arguments.command == "selfcheck":
         from gpuinit._cli import selfcheck
 
@@ -35,6 +34,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.shape, arguments.function, arguments.nonlinearity, arguments.depth, arguments.seed, arguments.output
         )
     return info.run()
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    from gpuinit._cli import init
+
+    if arguments.list:
+        return init.show_tensors(arguments.model)
+    needed = {"--rules": arguments.rules, "--seed": arguments.seed, "-o/--output": arguments.output}
+    if missing := [option for option, value in needed.items() if value is None]:
+        arguments.error(f"the following arguments are required: {', '.join(missing)}")
+    task = init.Task(arguments.model, arguments.rules, arguments.seed, arguments.output, arguments.json)
+    return init.dry_run(task) if arguments.dry_run else init.run(task)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -89,12 +100,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_init(init: argparse.ArgumentParser) -> None:
     init.add_argument("model", type=Path, metavar="MODEL", help="the safetensors file with the names, shapes and dtypes")
-    init.add_argument("--rules", type=Path, metavar="RULES", required=True, help="the rules, a TOML file of tables [[rules]]")
-    init.add_argument("--seed", type=_seed, metavar="N", required=True, help="an integer >= 0")
-    init.add_argument(
-        "-o", "--output", type=Path, metavar="OUT", required=True, help="the file to write when all is done; may be MODEL itself"
-    )
+    init.add_argument("--rules", type=Path, metavar="RULES", help="the rules, a TOML file of tables [[rules]]")
+    init.add_argument("--seed", type=_seed, metavar="N", help="an integer >= 0")
+    init.add_argument("-o", "--output", type=Path, metavar="OUT", help="the file to write when all is done; may be MODEL itself")
     init.add_argument("--json", type=Path, metavar="REPORT", help="a file for the report as JSON")
+    only = init.add_mutually_exclusive_group()
+    only.add_argument("--dry-run", action="store_true", help="check all arguments and print what would be done; write nothing")
+    only.add_argument("--list", action="store_true", help="print MODEL's tensors; needs no other argument")
+    init.set_defaults(error=init.error)  # --list needs neither rules nor seed nor output, which argparse cannot express
 
 
 def _seed(text: str) -> int:
@@ -127,11 +140,28 @@ def _function(text: str) -> Call:
     return call
 
 
-if __name__ == "__main__":
+def program() -> NoReturn:
+    """Run one command as a process of its own."""
+    console.open_streams()
+    stopping.raise_exits()
+    try:
+        sys.exit(_run())
+    finally:
+        stopping.ignore()
+
+
+def _run() -> int:
+    """`main`, for which a stdout that cannot be written is a failure."""
     try:
         code = main()
         sys.stdout.flush()
-    except BrokenPipeError:  # `| head` has what it wants; the flush at exit must not fail as well
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
-    sys.exit(code)
+    except OSError as error:  # of stdout, since a command handles those of its files
+        console.discard(sys.stdout)
+        if not isinstance(error, BrokenPipeError):  # `| head` has what it wants
+            console.complain("stdout", error)
+        return 1
+    return code
+
+
+if __name__ == "__main__":
+    program()

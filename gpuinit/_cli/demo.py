@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Any
 
@@ -26,7 +25,7 @@ def run(model: str, backend: str, seed: int) -> int:
         library = _library(backend)
         arrays = {name: library.empty(shape, np.float32) for name, shape in MODELS[model]().items()}
     except (RuntimeError, MemoryError) as error:
-        print(f"gpuinit demo: {' '.join(str(error).split())}", file=sys.stderr)  # CuPy's errors may have many lines
+        console.complain("demo", error)
         return 1
 
     _synchronize(library)

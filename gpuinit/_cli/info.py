@@ -37,6 +37,7 @@ def run() -> int:
         Finding("platform", platform.platform()),
         Finding("CPUs", f"{os.cpu_count()}, threads in use {gpuinit.get_num_threads()}"),
         _look("NumPy", lambda: metadata.version("numpy"), 'pip install "numpy>=2.0"'),
+        _look("ml_dtypes", lambda: str(importlib.import_module("ml_dtypes").__version__), 'pip install "gpuinit[bfloat16]"'),
         _look("rich", lambda: metadata.version("rich"), 'pip install "gpuinit[cli]"'),
         _look("kernel headers", lambda: str(kernel_sources.folder()), _REINSTALL),
         _look("CPU kernels", lambda: f"compiled, {compiled.load()._name}", _COMPILE),
@@ -49,7 +50,7 @@ def run() -> int:
             remedies.setdefault(finding.remedy, []).append(finding.what)
     for remedy, missing in remedies.items():
         print(f"missing {', '.join(missing)}: {remedy}")
-    print("Everything is there." if not remedies else "NumPy arrays need none of these.")
+    print("Everything is there." if not remedies else "NumPy arrays need none of these, except ml_dtypes for bfloat16.")
     return 0
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
+from gpuinit import _console as console
 from gpuinit._backends.targets import observed
 from gpuinit._contract.generator import Generator
 from gpuinit._models.expectations import distribution_of
@@ -21,7 +21,7 @@ def run(shape: tuple[int, int], function: Call, nonlinearity: str, depth: int, s
     try:
         draw(shape, function, nonlinearity, depth, seed).savefig(output, dpi=120)
     except (RuntimeError, TypeError, ValueError, MemoryError, OSError) as error:
-        print(f"gpuinit plot: {' '.join(str(error).split())}", file=sys.stderr)
+        console.complain("plot", error)
         return 1
     print(output)
     return 0

@@ -6,16 +6,18 @@ import errno
 import io
 import mmap
 import os
-import secrets
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from gpuinit._console import escaped
+from gpuinit._contract.arguments import short_repr
 from gpuinit._contract.dtypes import INEXACT, as_dtype, bfloat16
 from gpuinit._contract.generator import Generator
+from gpuinit._models.replacing import find_place, write_files
 from gpuinit._models.report import Entry, Report
 from gpuinit._models.safetensors_header import Header, Tensor, read_header
 from gpuinit._models.steps import Deferred, Progress, Step, carry_out, plan, root_of
@@ -41,6 +43,7 @@ def initialize_file(
 
     The values are those that `initialize` gives a mapping of the same names. Tensors are filled and copied through the file's
     pages, so it may be larger than memory. A file beside `out` takes its place when complete, and is removed after an error.
+    Of a file that is replaced, the new one has the mode and owner. A symbolic link stays: what it leads to is replaced.
 
     Parameters
     ----------
@@ -61,14 +64,16 @@ def initialize_file(
     Returns
     -------
     Report
-        It measures the tensors in the new file, which stays open for it.
+        It measures the tensors in the new file, which stays open for it: look before other programs write to that file. An
+        OSError says if it became shorter; if that happens while it is read, the system ends the process (SIGBUS).
 
     Raises
     ------
     OSError
         If a file cannot be read or written, or the disk is full.
     TypeError, ValueError
-        If `path` is no safetensors file, no rule matches some tensors, or an initializer cannot fill its tensor.
+        If `path` is no safetensors file, no rule matches some tensors, or an initializer cannot fill its tensor; if `out` is
+        no place for a file.
 
     Examples
     --------
@@ -82,30 +87,71 @@ def initialize_file(
     ...     (report.rows[0].name, report.rows[0].dtype, report.rows[0].initializer)
     ('bias', 'float32', 'normal_(std=0.02)')
     """
-    root, target = root_of(seed), Path(out)
-    check_place("out", target)
+    root = root_of(seed)
+    return write_files([find_place("out", out)], lambda files: fill_file(path, rules, root, files[0], progress, tied))
+
+
+def fill_file(
+    path: str | os.PathLike[str],
+    rules: Any,
+    root: Generator,
+    file: BinaryIO,
+    progress: Progress,
+    tied: Mapping[str, str] | None = None,
+) -> Report:
+    """Fill a new file as `initialize_file` does."""
     with open(path, "rb") as source:
-        try:
-            header = read_header(source)
-            choices, unused = _choices(header, rules, check_tied(tied))
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{os.fspath(path)}: {error}") from error
+        header, steps, memory, unused = _plan(source, rules, root, file, _allocate, tied)
         warn_of_unused(unused)
-        with _replacing(target, header.size) as memory:
-            steps = [
-                _step(param, tensor, choice, source, memory, root)
-                for tensor, (param, choice) in zip(header.tensors, choices, strict=True)
-            ]
-            _copy(source, memory, 0, header.end)
-            return carry_out(steps, root, progress, unused=unused)
+        _copy(source, memory, 0, header.end)
+        report = carry_out(steps, root, progress, unused=unused)
+    memory.flush()
+    return report
 
 
-def check_place(name: str, path: Path) -> None:
-    """Check that a file can be written there, or replaced."""
-    if not path.parent.is_dir():
-        raise ValueError(f"{name} must lie in a folder that exists, got {name}={str(path)!r}")
-    if path.exists() and not path.is_file():
-        raise ValueError(f"{name} must be a file or the name of a new one, got {name}={str(path)!r}")
+def plan_file(path: str | os.PathLike[str], rules: Any, root: Generator) -> list[Entry]:
+    """Return what `initialize_file` would do, after all its checks but those of the place."""
+    # Without elements the file takes no place on the disk.
+    with open(path, "rb") as source, tempfile.TemporaryFile() as file:
+        _, steps, _, unused = _plan(source, rules, root, file, os.ftruncate)
+        warn_of_unused(unused)
+        return [step.entry for step in steps]
+
+
+def list_file(path: str | os.PathLike[str]) -> list[Tensor]:
+    """Return the tensors of a file, in the order of its header."""
+    with open(path, "rb") as source, _named(source):
+        return read_header(source).tensors
+
+
+def _plan(
+    source: io.BufferedReader,
+    rules: Any,
+    root: Generator,
+    file: BinaryIO,
+    give_size: Callable[[int, int], None],
+    tied: Mapping[str, str] | None = None,
+) -> tuple[Header, list[Step], mmap.mmap, list[Rule]]:
+    """Return the header of a file, the steps that fill a new one by it, the memory of that, and the rules that match nothing."""
+    with _named(source):
+        header = read_header(source)
+        choices, unused = _choices(header, rules, check_tied(tied))
+        give_size(file.fileno(), header.size)
+        memory = mmap.mmap(file.fileno(), header.size)
+        steps = [
+            _step(param, tensor, choice, source, memory, root)
+            for tensor, (param, choice) in zip(header.tensors, choices, strict=True)
+        ]
+    return header, steps, memory, unused
+
+
+@contextmanager
+def _named(source: io.BufferedReader) -> Iterator[None]:
+    """Begin errors about a file's content with its path; the names in them may be anybody's, and a terminal may show them."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise type(error)(escaped(f"{source.name}: {error}", but="\n")) from None
 
 
 def _choices(header: Header, rules: Any, tied: Ties) -> tuple[list[tuple[Param, Initializer]], list[Rule]]:
@@ -153,7 +199,13 @@ def _step(
 ) -> Step:
     if isinstance(choice, Keep):
         return Deferred(Entry(param, None, "keep", kept=True), lambda: _copy(source, memory, tensor.start, tensor.end))
-    array: np.ndarray = np.ndarray(tensor.shape, as_dtype(tensor.dtype).newbyteorder("<"), memory, tensor.start)
+    try:
+        array: np.ndarray = np.ndarray(tensor.shape, as_dtype(tensor.dtype).newbyteorder("<"), memory, tensor.start)
+    except ValueError:
+        raise ValueError(
+            f"{param.name} has a shape that NumPy cannot have, of {len(tensor.shape)} axes, {short_repr(tensor.shape)}: "
+            "keep it by a rule"
+        ) from None
     return plan(param, array, choice, root)
 
 
@@ -163,22 +215,6 @@ def _copy(source: io.BufferedReader, memory: mmap.mmap, start: int, end: int) ->
         piece = memoryview(memory)[first : min(first + _PIECE, end)]
         if source.readinto(piece) < len(piece):
             raise OSError(errno.EIO, "the file became shorter while it was read", source.name)
-
-
-@contextmanager
-def _replacing(out: Path, size: int) -> Iterator[mmap.mmap]:
-    """The memory of a new file, which takes the place of `out` when the block ends well, and otherwise is removed."""
-    part = out.with_name(f".gpuinit-{secrets.token_hex(8)}.part")
-    try:
-        with open(part, "x+b") as file:
-            _allocate(file.fileno(), size)
-            memory = mmap.mmap(file.fileno(), size)
-            yield memory
-            memory.flush()
-            os.fsync(file.fileno())
-        os.replace(part, out)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _allocate(file: int, size: int) -> None:

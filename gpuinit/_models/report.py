@@ -15,10 +15,12 @@ from gpuinit import _console as console
 from gpuinit._backends.dtensor import is_cut
 from gpuinit._backends.targets import Write
 from gpuinit._backends.views import view_of
+from gpuinit._contract.arguments import shorten
 from gpuinit._contract.digests import CONTRACT_VERSION, header, pieces
 from gpuinit._contract.distributions import Distribution
 from gpuinit._contract.generator import Generator
 from gpuinit._models.expectations import distribution_of, expected_std
+from gpuinit._models.mapped_files import check_readable
 from gpuinit._rules.matching import Rule
 from gpuinit._rules.parameters import Param
 
@@ -68,7 +70,6 @@ class Row(NamedTuple):
 COLUMNS = ("parameter", "shape", "dtype", "initializer", "expected std", "std", "digest")
 RIGHT = COLUMNS[4:6]
 _SHOWN_DIGITS = 12  # of a parameter's digest in a table
-_SHOWN_NAMES = 10  # of a list in the summary
 
 
 class Report:
@@ -172,7 +173,9 @@ class Report:
         frozen = set(self.frozen)
         apart = [name for name in self.apart if name not in frozen]
         lists = {"apart from it": apart, "frozen and left alone": self.frozen, "buffers left alone": self.buffers}
-        listed = "".join(f"; {what}: {_first_names(names)}" for what, names in lists.items() if names)
+        listed = "".join(
+            f"; {what}: {', '.join(shorten(list(map(console.escaped, names))))}" for what, names in lists.items() if names
+        )
         return f"{len(sizes)} parameters, {sum(sizes):,} elements, seed {self.seed}, digest {self.digest}{listed}"
 
     def __str__(self) -> str:
@@ -201,7 +204,10 @@ class Report:
         """
         from gpuinit._plot.figures import histograms
 
-        return histograms([(e.param.name, e.array, e.distribution) for e in self._entries if not e.kept])
+        filled = [entry for entry in self._entries if not entry.kept]
+        for entry in filled:
+            check_readable(entry.array)
+        return histograms([(entry.param.name, entry.array, entry.distribution) for entry in filled])
 
 
 def _row(entry: Entry, total: Any) -> Row:
@@ -209,6 +215,7 @@ def _row(entry: Entry, total: Any) -> Row:
     param = entry.param
     std, digest = math.nan, ""
     if not entry.kept:
+        check_readable(entry.array)
         array = view_of(entry.array).array
         own = hashlib.sha256()
         std = _measure(param.name, array, [own] if entry.apart else [own, total])
@@ -233,11 +240,6 @@ def _measure(name: str, array: Any, hashes: list[Any]) -> float:
     if not array.size:
         return math.nan
     return float(np.sqrt(np.maximum(0.0, squares / array.size - abs(total / array.size) ** 2)))
-
-
-def _first_names(names: list[str]) -> str:
-    more = len(names) - _SHOWN_NAMES
-    return ", ".join(names[:_SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _finite_or_none(value: Any) -> Any:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 import sys
+import time
+import unicodedata
 from types import SimpleNamespace
 
 import numpy as np
@@ -173,6 +176,48 @@ def test_brackets_in_a_terminal(capsys):
     assert all(text in output for text in ("[bold]", "[what]", "gpuinit[cuda12]"))
 
 
+def shown_names(names, capsys):
+    """Print them in each way; returns what was printed, without rich's own commands and the ends of lines."""
+    console.table(names[0], ["name"], [[name] for name in names], cut=["name"])
+    with console.progress("filling", len(names)) as advance:
+        for name in names:
+            advance(name)
+            time.sleep(0.12)  # a bar is drawn ten times a second
+    console.complain("init", ValueError(names[0]))
+    report = gi.initialize({names[0]: np.empty(1)}, [("*", "keep")], seed=0)
+    print(report)
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|[\r\n]", "", "".join(capsys.readouterr()))
+
+
+def test_all_that_is_no_character_is_escaped():
+    """Controls, formats, surrogates, what is private or unassigned, and all separators but the space."""
+    codes = [*range(0x3100), *range(0xD7F0, 0xE010), *range(0xFB00, 0x10010), *range(0xE0000, 0xE0200)]
+    commands = [chr(code) for code in codes if code != 0x20 and unicodedata.category(chr(code))[0] in "CZ"]
+    assert len(commands) > 3000
+    assert all(console.escaped(c) == c.encode("unicode_escape").decode() != c for c in commands)
+    assert console.escaped("\x1b\n", but="\n") == "\\x1b\n"
+    text = "w.0 \\x1b \u00e9\u4e2d\u05d0\U0001f600"
+    assert console.escaped(text) == text
+
+
+@pytest.mark.parametrize("rich", [False, True], ids=["plain", "rich"])
+def test_names_are_escaped_wherever_they_are_shown(rich, request, capsys):
+    if rich:
+        pytest.importorskip("rich")
+        request.getfixturevalue("terminal")
+    names = ["\x1b]0;title\x07\x1b[2J", "\x9b2J", "a\u202eb\u2066", "\r\n", "[bold]"]
+    shown = shown_names(names, capsys)
+    assert shown.isprintable()
+    assert all(name.encode("unicode_escape").decode() in shown for name in names)
+
+
+@pytest.mark.parametrize("close", [lambda stream: None, lambda stream: stream.close() or stream], ids=["none", "closed"])
+def test_a_stream_that_is_closed_has_no_progress_bar(monkeypatch, close):
+    monkeypatch.setattr(sys, "stderr", close(io.StringIO()))
+    report = gi.initialize({"a": np.empty(1)}, [("*", "zeros_")], seed=0, progress=True)
+    assert report.rows[0].std == 0
+
+
 def test_info(xp, capsys):
     assert main(["info"]) == 0
     output = capsys.readouterr().out
@@ -189,6 +234,14 @@ def test_info_without_a_gpu(capsys):
     output = capsys.readouterr().out
     assert 'missing CuPy: pip install "gpuinit[cuda12]"' in output
     assert "Traceback" not in output
+
+
+def test_info_without_ml_dtypes(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    assert main(["info"]) == 0
+    output = capsys.readouterr().out
+    assert 'missing ml_dtypes: pip install "gpuinit[bfloat16]"' in output
+    assert output.splitlines()[-1] == "NumPy arrays need none of these, except ml_dtypes for bfloat16."
 
 
 @pytest.mark.parametrize("seed", ["-1", "1.5", "x", ""])

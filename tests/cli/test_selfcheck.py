@@ -15,7 +15,17 @@ from gpuinit._cli import golden, selfcheck
 
 def test_this_machine_passes(capsys):
     assert selfcheck.run() == 0
-    assert "all values are as they should be" in capsys.readouterr().out
+    assert re.search(r"^all values( except those of cupy)? are as they should be$", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_what_cannot_be_checked_is_named(monkeypatch, capsys):
+    for name in ("cupy", "ml_dtypes"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert selfcheck.run() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(re.fullmatch(r"not checked: cupy \(.* install gpuinit\[cuda12\].*\)", line) for line in lines)
+    assert any(re.fullmatch(r"not checked: bfloat16 \(.* install gpuinit\[bfloat16\]\)", line) for line in lines)
+    assert lines[-1] == "all values except those of cupy and bfloat16 are as they should be"
 
 
 @pytest.mark.parametrize(

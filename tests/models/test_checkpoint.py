@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import mmap
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -40,13 +42,9 @@ def test_filled_and_kept(paths, content, padding):
     assert left(out) == [out.name]
 
 
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [(("\u00e9", "e\u0301"), "parameter names that are unique"), (("\udc80",), "UTF-8 can encode")],
-)
-def test_names_are_checked_as_those_of_a_model(paths, names, message):
-    write(paths[0], described(dict.fromkeys(names, ("F32", (2,)))))
-    fails(paths, ValueError, f"model.safetensors: model must have .*{message}", [("*", "normal_")])
+def test_names_are_checked_as_those_of_a_model(paths):
+    write(paths[0], described(dict.fromkeys(("\u00e9", "e\u0301"), ("F32", (2,)))))
+    fails(paths, ValueError, "model.safetensors: model must have parameter names that are unique", [("*", "normal_")])
 
 
 def test_the_package_reads_and_writes_the_same(paths):
@@ -86,17 +84,88 @@ def test_the_file_itself_and_a_file_that_is_there(paths):
     assert report.digest == initialize_file(out, NORMAL, seed=3, out=out).digest
 
 
-@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
-def test_permissions_are_those_of_a_new_file(paths):
+posix = pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+
+
+@posix
+@pytest.mark.parametrize("mode", [None, 0o600, 0o666, 0o444, 0o2750])
+def test_permissions_are_those_of_the_file_that_is_replaced(paths, mode):
+    """Those of a new one without it."""
     path, out = paths
     write(path, LAYOUTS["metadata"])
     path.chmod(0o400)
+    if mode is not None:
+        out.touch()
+        out.chmod(mode)
     before = os.umask(0o027)
     try:
         initialize_file(path, NORMAL, seed=3, out=out)
     finally:
         os.umask(before)
-    assert stat.S_IMODE(out.stat().st_mode) == 0o640
+    assert stat.S_IMODE(out.stat().st_mode) == (0o640 if mode is None else mode)
+
+
+@posix
+def test_the_owner_is_that_of_the_file_that_is_replaced(paths, monkeypatch):
+    path, out = paths
+    write(path, LAYOUTS["metadata"])
+    out.write_text("old")
+    uid, gid = os.getuid(), os.getgid()
+    given = []
+
+    def old(self, **keywords):
+        found = list(kept(self, **keywords))
+        found[4:6] = (uid + 1, gid + 2) if self == out else found[4:6]
+        return os.stat_result(found)
+
+    def refuse(file, *owner):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    kept = type(out).stat
+    monkeypatch.setattr(type(out), "stat", old)
+    monkeypatch.setattr(os, "fchown", refuse)
+    with pytest.raises(PermissionError, match=f"of user {uid + 1} and group {gid + 2}, which a new one cannot be given; remove"):
+        initialize_file(path, NORMAL, seed=3, out=out)
+    assert (left(out), out.read_text()) == ([out.name], "old")
+    monkeypatch.setattr(os, "fchown", lambda file, *owner: given.append(owner))
+    initialize_file(path, NORMAL, seed=3, out=out)
+    assert given == [(uid + 1, gid + 2)]
+    monkeypatch.undo()
+    if uid == 0:
+        os.chown(out, 1, 2)
+        initialize_file(path, NORMAL, seed=3, out=out)
+        assert (out.stat().st_uid, out.stat().st_gid) == (1, 2)
+
+
+@posix
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_symbolic_link_stays_and_what_it_leads_to_is_replaced(paths, tmp_path, there, relative):
+    path, link = paths
+    write(path, LAYOUTS["metadata"])
+    target = tmp_path / "elsewhere" / "file"
+    target.parent.mkdir()
+    if there:
+        target.write_text("old")
+        target.chmod(0o600)
+    (tmp_path / "middle").symlink_to(target)
+    link.symlink_to("../middle" if relative else tmp_path / "middle")
+    initialize_file(path, NORMAL, seed=3, out=link)
+    assert link.is_symlink()
+    assert not target.is_symlink()
+    assert target.stat().st_size == path.stat().st_size
+    assert not there or stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert (left(link), left(target)) == ([link.name], ["file"])
+
+
+@posix
+def test_a_link_to_the_file_itself(paths):
+    path, out = paths
+    before = write(path, LAYOUTS["metadata"])
+    out.symlink_to(path)
+    initialize_file(path, NORMAL, seed=3, out=out)
+    assert out.is_symlink()
+    assert path.read_bytes() != before
 
 
 def test_progress_tells_each_name_once(paths):
@@ -145,6 +214,11 @@ def test_places_that_cannot_be_written(paths):
     write(path, LAYOUTS["metadata"])
     fails(paths, ValueError, "out must lie in a folder that exists, got out=.*none", out=out.parent / "none" / "x")
     fails(paths, ValueError, "out must be a file or the name of a new one, got out=", out=out.parent)
+    for name, target in (("folder", "out"), ("itself", "itself"), ("device", "/dev/null"), ("lost", "none/file")):
+        link = path.with_name(name)
+        link.symlink_to(target)
+        wrong = "lie in a folder that exists" if name == "lost" else "be a file or the name of a new one"
+        fails(paths, ValueError, f"out must {wrong}, got out='{link}'", out=link)
     with pytest.raises(FileNotFoundError, match="missing"):
         initialize_file(path.with_name("missing"), NORMAL, seed=1, out=out)
 
@@ -182,6 +256,45 @@ def test_a_file_that_shrinks_in_the_middle(paths):
 
     write(paths[0], described({"a": ("F32", (4,)), "b.keep": ("F32", (2**16,))}))
     fails(paths, OSError, "the file became shorter while it was read: .*model", [("*.keep", "keep"), ("*", cut)])
+
+
+@pytest.mark.parametrize("name", ["w\x1b]0;title\x07\x1b[2J", "a\u202eb"])
+def test_names_in_errors_are_escaped(paths, name):
+    shown = re.escape(name.encode("unicode_escape").decode())
+    write(paths[0], described({name: ("F32", (4,))}))
+    fails(paths, ValueError, f"without a rule.*\n    {shown} \\(4,\\)", [("other", "zeros_")])
+    fails(paths, ValueError, shown, [("*", "xavier_normal_")])
+    write(paths[0], {name: 1}, data=b"")
+    fails(paths, ValueError, shown)
+
+
+# Reports of files that others change.
+
+
+@pytest.mark.parametrize("look", [lambda report: report.rows, lambda report: report.digest, str, lambda report: report.plot()])
+def test_a_report_of_a_file_that_became_shorter(paths, look):
+    path, out = paths
+    write(path, described({"a": ("F32", (2**16,))}))
+    report = initialize_file(path, NORMAL, seed=1, out=out)
+    os.truncate(out, 100)
+    with pytest.raises(OSError, match=r"a file became shorter after .*: 262,\d+ bytes are needed"):
+        look(report)
+
+
+@pytest.mark.parametrize(
+    "view", [lambda x: x, lambda x: x[1:].T, lambda x: np.asarray(x), lambda x: np.frombuffer(x, np.float32)]
+)
+def test_a_report_of_any_array_in_a_file_that_became_shorter(tmp_path, view):
+    array = np.memmap(tmp_path / "file", np.float32, "w+", shape=(2**8, 2**8))
+    report = gi.initialize({"a": view(array)}, [("*", "normal_")], seed=1)
+    os.truncate(tmp_path / "file", 100)
+    with pytest.raises(OSError, match="a file became shorter"):
+        report.rows  # noqa: B018
+
+
+def test_a_report_of_memory_that_is_no_file():
+    memory = mmap.mmap(-1, 1024)
+    assert gi.initialize({"a": np.frombuffer(memory, np.float32)}, [("*", "normal_")], seed=1).rows[0].std > 0
 
 
 # Larger than memory.
