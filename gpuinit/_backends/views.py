@@ -37,7 +37,8 @@ def view_of(x: Any) -> View:
 
 
 def _view_of_numpy(x: Any) -> View:
-    if isinstance(x, (np.matrix, np.ma.MaskedArray)):
+    masked = sys.modules.get("numpy.ma")  # NumPy imports it when it is first used
+    if isinstance(x, np.matrix) or (masked and isinstance(x, masked.MaskedArray)):
         raise TypeError(f"x must be a plain array, got {type(x).__name__}; give its data, as in numpy.asarray(x)")
     if not x.flags.writeable:
         raise read_only_error(x)

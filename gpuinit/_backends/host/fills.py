@@ -66,7 +66,7 @@ def fill(x: np.ndarray, distribution: Distribution, stream: Stream, shard: Shard
                         part[...] = out.reshape(part.shape)
 
     found = pieces(x, size) if within is None else region_pieces(x, size, within)
-    for_each(fill_pieces, found, most=-(-x.size // size))
+    for_each(fill_pieces, found)
 
 
 def pieces(x: np.ndarray, most: int, start: int = 0) -> Iterable[Piece]:
@@ -115,8 +115,7 @@ def constant(x: np.ndarray, value: Any) -> None:
         for _, part in taken:
             repeat(part, value)
 
-    size = constant_piece(x)
-    for_each(write_pieces, pieces(x, size), most=-(-x.size // size))
+    for_each(write_pieces, pieces(x, constant_piece(x)))
 
 
 def constant_piece(x: np.ndarray) -> int:

@@ -50,7 +50,7 @@ def _zero_by_ranks(x: np.ndarray, zeros: int, stream: Stream) -> None:
                 keys = _inverse(*_keys(space, column, len(chosen), rows, stream))
                 _zero(x, _permute(range(rank, min(rank + PIECE, zeros)), rows, *keys, _unrank), chosen)
 
-    for_each(zero_pieces, starts, most=len(starts))
+    for_each(zero_pieces, starts)
 
 
 def _zero(x: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:
@@ -80,7 +80,7 @@ def _zero_by_elements(x: np.ndarray, zeros: int, stream: Stream, shard: Shard) -
                 keys = _keys(space, first_column + column, part.shape[1], shard.global_shape[0], stream)
                 part[_permute(rows, shard.global_shape[0], *keys, _rank) < zeros] = 0
 
-    for_each(zero_pieces, starts, most=len(starts))
+    for_each(zero_pieces, starts)
 
 
 def _permute(start: range, rows: int, multipliers: np.ndarray, addends: np.ndarray, rounds: Rounds) -> np.ndarray:
