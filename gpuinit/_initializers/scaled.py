@@ -17,6 +17,7 @@ from gpuinit._backends.targets import Target, target
 from gpuinit._contract import distributions
 from gpuinit._contract.arguments import finite, finite_in, not_negative, positive
 from gpuinit._contract.dtypes import real_part, working
+from gpuinit._contract.generator import as_generator
 from gpuinit._contract.shards import Shard
 from gpuinit._initializers.basic import Array, RandomSource, fill_from
 from gpuinit._initializers.fans import Family, Mode, NonLinearity, choose, fan, fan_in_and_fan_out, gain_of
@@ -244,6 +245,7 @@ def variance_scaling_(
 def _fill_scaled(x: Array, to: Target, kind: Family, std: float, generator: RandomSource) -> Array:
     """Fill with mean 0 and standard deviation `std`; an empty array only gets a warning, as in torch."""
     if to.size == 0:
+        as_generator(generator)
         warnings.warn("Initializing zero-element arrays is a no-op", UserWarning, stacklevel=3)
         return x
     try:
