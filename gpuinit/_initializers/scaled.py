@@ -16,6 +16,7 @@ import numpy as np
 from gpuinit._backends.targets import Target, target
 from gpuinit._contract import distributions
 from gpuinit._contract.arguments import finite, finite_in, not_negative, positive
+from gpuinit._contract.arithmetic import exact
 from gpuinit._contract.dtypes import real_part, working
 from gpuinit._contract.generator import as_generator
 from gpuinit._contract.shards import Shard
@@ -256,6 +257,7 @@ def _fill_scaled(x: Array, to: Target, kind: Family, std: float, generator: Rand
     return x
 
 
+@exact
 @functools.lru_cache
 def _distribution_of(dtype: np.dtype[Any], kind: Family, std: float) -> distributions.Distribution:
     """Return the distribution of a kind that has mean 0 and standard deviation `std`."""
@@ -270,18 +272,21 @@ def _distribution_of(dtype: np.dtype[Any], kind: Family, std: float) -> distribu
     return distributions.normal(dtype, 0.0, std)
 
 
+@exact
 def _std(to: Target, scale: Any, mode: Any) -> float:
     factor = positive("scale", scale, working(to.dtype))
     length = fan(to.shape, choose("mode", Mode, mode))
     return math.sqrt(factor / length) if length else 0.0
 
 
+@exact
 def _glorot_std(to: Target, gain: Any) -> float:
     factor = not_negative("gain", gain, working(to.dtype))
     total = sum(fan_in_and_fan_out(to.shape))
     return factor * math.sqrt(2.0 / total) if total else 0.0
 
 
+@exact
 def _he_std(to: Target, a: Any, mode: Any, nonlinearity: Any) -> float:
     kind = choose("nonlinearity", NonLinearity, nonlinearity)
     gain = gain_of(kind, finite("a", a))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpuinit._contract.arguments import short_repr
+from gpuinit._contract.arithmetic import exact
 from gpuinit._initializers import basic, scaled, structured
 from gpuinit._rules.parameters import Param
 
@@ -95,6 +96,7 @@ Initializer = Call | Keep | Callable[..., Any]
 RuleItem = Initializer | ByParam
 
 
+@exact
 def parse_initializer(given: Any) -> RuleItem:
     """Return what a rule's second item stands for.
 

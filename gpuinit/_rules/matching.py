@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from gpuinit._contract.arguments import short_repr
+from gpuinit._contract.arithmetic import exact
 from gpuinit._rules.calls import ByParam, Initializer, RuleItem, parse_initializer
 from gpuinit._rules.parameters import Param
 
@@ -15,6 +16,7 @@ Pattern = str | re.Pattern[str] | type
 Rule = tuple[Pattern, Any]
 
 
+@exact
 def choose_initializers(rules: Any, params: Iterable[Param]) -> list[Initializer]:
     """Return the initializer of each parameter.
 

@@ -14,6 +14,7 @@ from gpuinit._backends.host.random_words import run_starts
 from gpuinit._backends.host.sampling import sampler_of
 from gpuinit._backends.host.workspace import workspace
 from gpuinit._backends.threads import for_each, get_num_threads
+from gpuinit._contract.arithmetic import exact
 from gpuinit._contract.distributions import Distribution, Point
 from gpuinit._contract.dtypes import working
 from gpuinit._contract.generator import Stream
@@ -51,6 +52,7 @@ def fill(x: np.ndarray, distribution: Distribution, stream: Stream, shard: Shard
             sample(space, stream, _FROM_THE_FIRST, x.size, x.reshape(-1))
         return
 
+    @exact
     def fill_pieces(taken: Iterable[Piece]) -> None:
         with workspace() as space:
             for start, part in taken:

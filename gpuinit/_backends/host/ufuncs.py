@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from gpuinit._backends.host.workspace import Workspace
+from gpuinit._contract.arithmetic import exact
 from gpuinit._contract.distributions import Normal, Truncated, Uniform
 from gpuinit._contract.inverse_cdf import OCTAVES, TABLES, coefficients
 
@@ -107,6 +108,7 @@ _TRANSFORMS: dict[type, Callable[[Any], Transform]] = {Uniform: uniform, Normal:
 
 
 @functools.lru_cache
+@exact
 def transform_of(distribution: Uniform | Normal | Truncated) -> Transform:
     """The transform that draws from a distribution."""
     with np.errstate(all="ignore"):  # of scalars that underflow
