@@ -21,7 +21,7 @@ _LEAST_NORMAL, _HALF, _ONE, _DUST = 2.0**-1022, 0.5, 1.0, 2.0**-60
 def exact(function: Callable[[*Arguments], Result]) -> Callable[[*Arguments], Result]:
     """Return the function, computing in the standard mode.
 
-    The caller's mode is back afterwards. Where it is the standard one, this takes a tenth of a microsecond.
+    The caller's mode is back afterwards. Where it is the standard one, this takes a fifth of a microsecond.
     """
 
     def in_standard_mode(*args: *Arguments) -> Result:
