@@ -95,6 +95,8 @@ def for_each(work: Callable[[Iterable[Item]], None], items: Iterable[Item]) -> N
 
     def help_out() -> None:
         gate = _allocate()
+        if gate is None:  # no memory for one
+            return
         _lock(gate, 1)
         begun.append(gate)  # before an item is taken, so that the caller knows of all who may have one
         try:
