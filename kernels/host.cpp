@@ -12,7 +12,30 @@
 #include <cpuid.h>
 #endif
 
+#ifndef __SSE2__
+#include <cfenv>
+#endif
+
 namespace gpuinit {
+
+// While it lives, the thread's floating-point mode is the one that values are defined in: to nearest, subnormals kept, no traps.
+class StandardMode {
+#ifdef __SSE2__
+    static constexpr u32 STANDARD = 0x1f80, FLAGS = 0x3f;  // of MXCSR; the flags say what has happened
+    const u32 callers = _mm_getcsr();
+    const bool differs = (callers & ~FLAGS) != STANDARD;
+
+  public:
+    StandardMode() { if (differs) _mm_setcsr(STANDARD); }
+    ~StandardMode() { if (differs) _mm_setcsr(callers); }
+#else
+    std::fenv_t callers;
+
+  public:
+    StandardMode() { std::fegetenv(&callers), std::fesetenv(FE_DFL_ENV); }
+    ~StandardMode() { std::fesetenv(&callers); }
+#endif
+};
 
 constexpr u64 CHUNK = 256;  // blocks whose words are drawn before any is used; they lie in the L1 cache
 
@@ -121,8 +144,9 @@ __forceinline__ void fill_run(const Transform &transform, const Stream &stream, 
     }
 }
 
+// Not inlined: compilers move arithmetic across a change of the mode, but not out of a call.
 template <typename W, typename Transform, typename T>
-__forceinline__ void fill_runs(
+__attribute__((noinline)) void fill_runs(
     const Transform transform, const Stream stream, const u64 *starts, u64 runs, u64 length, T *__restrict out) {
     for (u64 k = 0; k < runs; ++k) fill_run<W>(transform, stream, starts[k], length, out + k * length);
 }
@@ -133,6 +157,7 @@ __forceinline__ void fill_runs(
     extern "C" void name(                                                                                          \
         const gpuinit::Transform<W> *transform, gpuinit::u32 key_low, gpuinit::u32 key_high, gpuinit::u64 first,   \
         const gpuinit::u64 *starts, gpuinit::u64 runs, gpuinit::u64 length, T *__restrict out) {                   \
+        const gpuinit::StandardMode mode;                                                                          \
         gpuinit::fill_runs<W>(*transform, {{key_low, key_high}, first}, starts, runs, length, out);                \
     }                                                                                                              \
     extern "C" gpuinit::u64 name##_size() { return sizeof(gpuinit::Transform<W>); }

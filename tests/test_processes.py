@@ -108,21 +108,139 @@ def test_forks_while_other_threads_fill(size):
     )
 
 
+SEEDED = """
+        def values(_=None):
+            return gi.uniform_(np.empty(8)).tobytes()
+
+        def of_children(count, program=values):
+            found = []
+            for _ in range(count):
+                reader, writer = os.pipe()
+                child = os.fork()
+                if child == 0:
+                    os.write(writer, program())
+                    os._exit(0)
+                assert os.waitpid(child, 0)[1] == 0
+                found.append(os.read(reader, 1000))
+            return found
+"""
+
+
 @needs_fork
-def test_parent_and_child_have_the_same_stream():
+@pytest.mark.parametrize("before", ["", "values()", "gi.default_generator.spawn(3)", "print(gi.default_generator.seed)"])
+def test_children_of_an_unseeded_program_draw_fresh_entropy(before):
+    forking(
+        SEEDED
+        + """
+        def with_a_grandchild():
+            return values() + b"".join(of_children(2))
+
+        exec(sys.argv[1])
+        found = of_children(2, with_a_grandchild)
+        found = [one[first : first + 64] for one in [*found, values()] for first in range(0, len(one), 64)]
+        assert len(found) == len(set(found)) == 7
+        """,
+        before,
+    )
+
+
+@needs_fork
+@pytest.mark.parametrize(
+    "seed",
+    [
+        "gi.manual_seed(3)",
+        "gi.default_generator.manual_seed(3)",
+        "gi.manual_seed(gi.default_generator.seed)",
+        "gi.default_generator.state = gi.Generator(3).spawn('a').state",
+        "gi.default_generator.state = gi.default_generator.state",
+    ],
+)
+def test_children_of_a_seeded_program_go_on_with_its_stream(seed):
     """As with any copy of a generator: a fork continues it twice."""
-    forking("""
+    forking(
+        SEEDED
+        + """
+        exec(sys.argv[1])
+        values()
+        assert set(of_children(2)) == {values()}
+        """,
+        seed,
+    )
+
+
+@needs_fork
+def test_other_generators_are_copied():
+    forking(
+        SEEDED
+        + """
+        own = gi.Generator()
+        program = lambda: gi.uniform_(np.empty(8), generator=own).tobytes()
+        assert set(of_children(2, program)) == {program()}
+        """
+    )
+
+
+@needs_fork
+def test_workers_of_a_pool():
+    forking(
+        SEEDED
+        + """
+        import multiprocessing
+        context = multiprocessing.get_context("fork")
+
+        def work(queue, number=None):
+            if number is not None:
+                gi.manual_seed(number)
+            queue.put(values())
+
+        def of_workers(*arguments):
+            queue = context.SimpleQueue()
+            workers = [context.Process(target=work, args=(queue, *arguments[k : k + 1])) for k in range(4)]
+            for worker in workers:
+                worker.start()
+            found = [queue.get() for _ in workers]
+            for worker in workers:
+                worker.join()
+            return set(found)
+
+        assert len(of_workers()) == 4
+        gi.manual_seed(5)
+        assert of_workers() == {values()}
+        seeds = range(10, 14)
+        assert of_workers(*seeds) == {gi.uniform_(np.empty(8), generator=seed).tobytes() for seed in seeds}
+        """
+    )
+
+
+@needs_fork
+def test_workers_of_a_data_loader(torch):
+    """Two workers, two epochs: unseeded, seeded, and seeded in each worker as the documentation has it."""
+    forking(
+        SEEDED
+        + """
+        import torch
+        torch.set_num_threads(1)
+
+        class Rows(torch.utils.data.Dataset):
+            __len__ = lambda self: 4
+            __getitem__ = lambda self, _: gi.uniform_(torch.empty(3))
+
+        def rows(init=None):
+            torch.manual_seed(0)
+            loader = torch.utils.data.DataLoader(Rows(), num_workers=2, worker_init_fn=init, multiprocessing_context="fork")
+            return [tuple(row[0].tolist()) for _ in range(2) for row in loader]
+
+        def seed(_):
+            gi.manual_seed(torch.initial_seed())
+
+        assert len(set(rows())) == 8
         gi.manual_seed(3)
-        gi.uniform_(np.empty(8, np.float32))
-        reader, writer = os.pipe()
-        child = os.fork()
-        values = gi.uniform_(np.empty(8, np.float32)).tobytes()
-        if child == 0:
-            os.write(writer, values)
-            os._exit(0)
-        assert os.waitpid(child, 0)[1] == 0
-        assert os.read(reader, 100) == values
-    """)
+        assert len(set(rows())) == 2
+        first = rows(seed)
+        assert len(set(first)) == 8
+        assert rows(seed) == first
+        """
+    )
 
 
 @needs_fork

@@ -153,7 +153,7 @@ def test_an_error_of_a_helper_reaches_the_caller():
         for _ in range(10):
             taken = threading.Event()
             try:
-                for_each(fail, range(2), 2)
+                for_each(fail, range(2))
             except MemoryError:
                 continue
             raise AssertionError("the error is lost")
@@ -177,7 +177,7 @@ def test_an_error_of_the_caller_ends_the_work_of_helpers():
 
         gi.set_num_threads(3)
         try:
-            for_each(work, range(1000), most=1000)
+            for_each(work, range(1000))
         except KeyboardInterrupt:
             assert len(taken) < 300, len(taken)
         else:
@@ -218,12 +218,14 @@ def test_an_interrupt_at_any_call():
 
             def trace(frame, event, _):
                 nonlocal calls
-                if frame.f_back.f_code.co_filename.endswith("_backends/threads.py"):
-                    calls += 1
-                    if calls == number:
-                        raise Interrupt
+                calls += 1
+                if calls == number:
+                    raise Interrupt
 
-            gi.set_num_threads(4)  # with helpers that are yet to start
+            gi.set_num_threads(1)
+            while helpers():  # all are to start again
+                time.sleep(0.001)
+            gi.set_num_threads(4)
             sys.settrace(trace)
             try:
                 fill("uniform_", {}, 300_000, 1)
@@ -237,11 +239,63 @@ def test_an_interrupt_at_any_call():
         while interrupted_at(number):
             assert fill("uniform_", {}, 300_000, 1).tobytes() == expected, number
             number += 1
-        assert number > 10
+        assert number > 50, number
+        assert len(helpers()) <= 3, helpers()
     """)
 
 
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the system has no interval timers")
+needs_timers = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the system has no interval timers")
+
+
+@needs_timers
+@pytest.mark.parametrize("interrupts", [100, pytest.param(2000, marks=pytest.mark.slow)])
+def test_no_write_after_an_interrupt(interrupts):
+    """A fill that a signal ends with an exception waits for its helpers first; more signals do not change that."""
+    run(
+        """
+        import signal
+
+        class Interrupt(BaseException):
+            pass
+
+        def interrupt(_, frame):
+            signal.setitimer(signal.ITIMER_REAL, 1e-4)  # and again, while the fill ends
+            while frame:
+                if frame.f_code.co_filename.startswith(gi.__path__[0]):
+                    raise Interrupt
+                frame = frame.f_back
+
+        fills = [
+            lambda: gi.normal_(x),
+            lambda: gi.sparse_(x, 0.5),
+            lambda: gi.constant_(x, 0.1),
+            lambda: gi.uniform_(x.T),
+            lambda: gi.eye_(x),
+        ]
+        x = np.empty((640, 640))  # seven pieces
+        gi.normal_(x)
+        rng = np.random.default_rng(0)
+        interrupted = number = 0
+        signal.signal(signal.SIGALRM, interrupt)
+        while interrupted < int(sys.argv[1]):
+            number += 1
+            try:
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, 3e-3))
+                fills[number % len(fills)]()
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Interrupt:
+                returned = x.view(np.uint64).sum()
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                time.sleep(0.001)
+                assert x.view(np.uint64).sum() == returned, (number, interrupted)
+                interrupted += 1
+        assert len(helpers()) <= 3, helpers()
+        """,
+        str(interrupts),
+    )
+
+
+@needs_timers
 def test_a_signal_handler_that_fills():
     """It runs between any two steps of a fill by the same thread, whose own values stay right."""
     run("""
@@ -327,6 +381,99 @@ def test_set_num_threads_bounds_the_threads():
                     break
                 time.sleep(0.01)
             assert len(helpers()) <= threads - 1, (threads, helpers())
+    """)
+
+
+@pytest.mark.parametrize(("fillers", "setters", "rounds"), [(12, 2, 20), pytest.param(64, 4, 150, marks=pytest.mark.slow)])
+def test_set_num_threads_beside_fills(fillers, setters, rounds):
+    """Helpers come and go all the time; none is left over, however the numbers of threads and of fills meet."""
+    run(
+        """
+        fillers, setters, rounds = map(int, sys.argv[1:])
+        done = threading.Event()
+        expected = fill("normal_", {}, 300_000, 1).tobytes()
+        wrong = []
+
+        def change(k):
+            while not done.is_set():
+                k += 1
+                gi.set_num_threads(k % 5 + 1)
+
+        def work():
+            for _ in range(rounds):
+                if fill("normal_", {}, 300_000, 1).tobytes() != expected:
+                    wrong.append(1)
+
+        changing = [threading.Thread(target=change, args=(k,)) for k in range(setters)]
+        for thread in changing:
+            thread.start()
+        run([threading.Thread(target=work) for _ in range(fillers)])
+        done.set()
+        for thread in changing:
+            thread.join()
+        assert not wrong
+        for threads in (3, 1):
+            gi.set_num_threads(threads)
+            for _ in range(1000):
+                if len(helpers()) < threads:
+                    break
+                time.sleep(0.01)
+            assert len(helpers()) < threads, len(helpers())
+        """,
+        str(fillers),
+        str(setters),
+        str(rounds),
+    )
+
+
+@pytest.mark.parametrize("threads", [2, 5000])
+def test_no_more_helpers_than_pieces(threads):
+    run(
+        """
+        gi.set_num_threads(int(sys.argv[1]))
+        gi.uniform_(np.empty((512, 512), np.float32))
+        gi.uniform_(np.empty((512, 1024), np.float32)[:, ::2])
+        gi.zeros_(np.empty(2**22, np.float32))
+        gi.sparse_(np.empty((512, 512), np.float32), 0.5)
+        assert len(helpers()) == 1, helpers()
+        """,
+        str(threads),
+    )
+
+
+@needs_timers
+def test_a_signal_handler_that_fills_while_helpers_start():
+    run("""
+        import signal
+        expected = fill("uniform_", {}, 4_500_000, 1).tobytes()
+        handled = []
+
+        def handle(*_):
+            handled.append(fill("uniform_", {}, 4_500_000, 1).tobytes() == expected)
+
+        signal.signal(signal.SIGALRM, handle)
+        for delay in np.linspace(1e-4, 4e-3, 10):
+            gi.set_num_threads(1)
+            gi.set_num_threads(32)
+            signal.setitimer(signal.ITIMER_REAL, delay)
+            assert fill("uniform_", {}, 4_500_000, 1).tobytes() == expected
+        while len(handled) < 10 and not time.sleep(0.01):
+            pass
+        assert all(handled)
+    """)
+
+
+def test_a_fill_imports_nothing():
+    """A signal handler that fills would find a module half done."""
+    run("""
+        class Own(np.ndarray):
+            pass
+
+        before = set(sys.modules)
+        digest()
+        gi.orthogonal_(np.empty((3, 3)).view(Own))
+        gi.eye_(np.empty((3, 3)))
+        assert set(sys.modules) == before, set(sys.modules) - before
     """)
 
 

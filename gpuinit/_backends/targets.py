@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from gpuinit._backends import host
 from gpuinit._backends.operations import Backend, Operation, Orthogonal, perform
 from gpuinit._backends.view import View, type_name
 from gpuinit._backends.views import view_of
@@ -100,13 +101,15 @@ def _handling_by(handler: Callable[[Write], None]) -> Iterator[None]:
 
 @functools.cache
 def _backend(name: Literal["host", "cuda"]) -> Backend:
-    """Import a backend, when the first array for it comes; mypy checks here that each is what the protocol says."""
+    """Return a backend; mypy checks here that each is what the protocol says.
+
+    That of the GPU is imported when the first array for it comes. The CPU's is there from the start: a signal handler that fills,
+    while the import by the first fill went on, would get half of it.
+    """
     if name == "cuda":
         from gpuinit._backends import cuda
 
         return cuda
-    from gpuinit._backends import host
-
     return host
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat, tee
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gpuinit._contract.arguments import integer
 
@@ -25,8 +28,12 @@ def _default_threads() -> int:
 
 
 _threads = _default_threads()
-_pool: _Pool | None = None
-_pool_lock = threading.Lock()
+# Helpers that were started and have not left. Each also adds itself, so that one whose start was interrupted is counted.
+_helpers: set[threading.Thread] = set()
+_helpers_lock = threading.RLock()  # reentrant for signal handlers that fill
+# One for all helpers, for as long as the process lives: whatever happened while a helper was started, it finds work, or that it
+# is one too many. None is for that.
+_tasks: SimpleQueue[Task | None] = SimpleQueue()
 
 
 def get_num_threads() -> int:
@@ -61,117 +68,132 @@ def set_num_threads(threads: int) -> None:
     """
     global _threads
     _threads = integer("threads", threads, least=1)
-    pool = _pool
-    _drop_pool()
-    if pool is not None:
-        pool.dismiss()
+    _dismiss_one_too_many()
 
 
-def for_each(work: Callable[[Iterable[Item]], None], items: Iterable[Item], most: int) -> None:
-    """Call `work` on the calling thread and on helpers, fewer than `most`, each with an iterator: one of them gets each item.
+def for_each(work: Callable[[Iterable[Item]], None], items: Iterable[Item]) -> None:
+    """Call `work` on the calling thread and on helpers, each with an iterator: one of them gets each item.
 
     Items are taken one by one by whichever thread is free, so a busy pool delays nothing: a helper that has not
     begun when the caller runs out of items finds nothing to do.
     """
-    helpers = min(_threads, most) - 1
-    if helpers < 1:
+    if _threads == 1:
         work(items)
         return
-    lock = threading.Lock()  # not a Condition: its methods are Python code, which an interrupt can end with the lock held
-    remaining = iter(items)
-    closed = False
-    running: list[threading.Lock] = []
+    waiting: deque[Any] = deque(items)  # its methods are atomic: an interrupt could leave a lock held for ever
+    helpers = min(_threads, len(waiting)) - 1
+    if helpers < 1:
+        work(waiting)
+        return
+    ends = [_END] * (helpers + 1)
+    waiting.extend(ends)
+    begun: list[Any] = [_END]
     errors: list[BaseException] = []
 
     def take() -> Iterator[Item]:
-        while True:
-            with lock:
-                item = next(remaining, _NO_MORE)
-            if item is _NO_MORE:
-                return
-            yield item  # type: ignore[misc]
+        return iter(waiting.popleft, _END)
 
     def help_out() -> None:
-        at_work = threading.Lock()
-        with at_work:
-            with lock:
-                if closed:
-                    return
-                running.append(at_work)
+        gate = _allocate()
+        if gate is None:  # no memory for one
+            return
+        _lock(gate, 1)
+        begun.append(gate)  # before an item is taken, so that the caller knows of all who may have one
+        try:
+            work(take())
+        except BaseException as error:
+            errors.append(error)
+        finally:
             try:
-                work(take())
-            except BaseException as error:
-                errors.append(error)
+                begun.remove(gate)
+            except ValueError:  # the caller waits for it
+                _unlock(gate)
+            else:
+                _free(gate)
 
+    gates, passed = tee(iter(begun.pop, _END))
+    wait_and_free = zip(map(_wait, gates, repeat(1)), map(_free, passed))
     try:
-        _submit(help_out, helpers)
-        work(take())
-    finally:  # after an error too: nobody may go on writing to the array when the caller has it back
-        with lock:
-            closed, remaining = True, iter(())
-        for at_work in running:
-            with at_work:
-                pass
+        try:
+            _submit(help_out, helpers)
+            work(take())
+        finally:
+            waiting.extendleft(ends)
+    finally:
+        # After an error too: nobody may go on writing to the array when the caller has it back. Python looks for signals between
+        # calls, so all the waiting is one call, of C code that looks for none.
+        list(wait_and_free)
     if errors:
         raise errors[0]
 
 
-_NO_MORE = object()
+_END: Any = object()
 
-
-class _Pool:
-    """Threads that wait for tasks. `ThreadPoolExecutor` takes 20 us longer to hand one over; 64 MB of zeros take 1,300."""
-
-    def __init__(self) -> None:
-        self.tasks: SimpleQueue[Task | None] = SimpleQueue()
-        self.helpers = 0
-
-    def grow(self, helpers: int) -> None:
-        """Start threads until there are so many, or as many as can be had: none more while the interpreter shuts down."""
-        with contextlib.suppress(RuntimeError):
-            while self.helpers < helpers:
-                threading.Thread(target=_serve, args=(self.tasks,), name="gpuinit", daemon=True).start()
-                self.helpers += 1
-
-    def dismiss(self) -> None:
-        """Let each thread end, after what it does."""
-        for _ in range(self.helpers):
-            self.tasks.put(None)
-
-
-def _serve(tasks: SimpleQueue[Task | None]) -> None:
-    while True:
-        task = tasks.get()
-        if task is None:
-            return
-        task()
-        del task  # it holds the array that it filled
+# The locks of Python's C API: to wait for one, unlike for a `threading.Lock`, is not ended by a signal whose handler raises. The
+# interpreter's lock is given up for the wait alone.
+_lock_api = ctypes.PyDLL(None, handle=ctypes.pythonapi._handle)
+_allocate, _lock, _unlock, _free = (_lock_api[f"PyThread_{name}_lock"] for name in ("allocate", "acquire", "release", "free"))
+_wait = ctypes.CDLL(None, handle=ctypes.pythonapi._handle)["PyThread_acquire_lock"]
+_allocate.restype, _unlock.restype, _free.restype = ctypes.c_void_p, None, None
+_lock.argtypes = _wait.argtypes = [ctypes.c_void_p, ctypes.c_int]
+_unlock.argtypes = _free.argtypes = [ctypes.c_void_p]
 
 
 def _submit(task: Task, helpers: int) -> None:
-    """Have a task done by up to so many helpers at once."""
-    pool = _pool_of(helpers)
-    for _ in range(min(helpers, pool.helpers)):
-        pool.tasks.put(task)
+    """Have a task done by up to so many helpers at once. `ThreadPoolExecutor` takes 20 us longer; 64 MB of zeros take 1,300."""
+    if len(_helpers) < helpers:
+        _start(helpers)
+    for _ in range(min(helpers, len(_helpers))):
+        _tasks.put(task)
 
 
-def _pool_of(helpers: int) -> _Pool:
-    """Return the pool, with so many threads: they are started when a fill first needs them."""
-    global _pool
-    with _pool_lock:
-        pool = _pool  # another thread may drop it at any moment
-        if pool is None:
-            pool = _pool = _Pool()
-        pool.grow(helpers)
-        return pool
+def _start(helpers: int) -> None:
+    """Start threads until there are so many, or as many as can be had: none more while the interpreter shuts down."""
+    with _helpers_lock, contextlib.suppress(RuntimeError):
+        while len(_helpers) < helpers:
+            thread = threading.Thread(target=_serve, name="gpuinit", daemon=True)
+            _helpers.add(thread)
+            try:
+                thread.start()
+            except BaseException:
+                if not thread.is_alive():
+                    _helpers.discard(thread)
+                raise
 
 
-def _drop_pool() -> None:
-    """Forget the pool: its size changed, or this is a forked child, which has none of its threads."""
-    global _pool, _pool_lock
-    _pool = None
-    _pool_lock = threading.Lock()
+def _serve() -> None:
+    me = threading.current_thread()
+    while not _leaves(me):
+        task = _tasks.get()
+        if task is not None:
+            task()
+        del task  # it holds the array that it filled
+
+
+def _leaves(helper: threading.Thread) -> bool:
+    """Count a helper, unless it is one too many: the thread that fills is one of those allowed."""
+    _helpers.add(helper)
+    if len(_helpers) < _threads:
+        return False
+    with _helpers_lock:
+        if len(_helpers) < _threads:
+            return False
+        _helpers.discard(helper)
+    _dismiss_one_too_many()
+    return True
+
+
+def _dismiss_one_too_many() -> None:
+    """Wake a helper, if there are too many; it wakes the next one when it leaves."""
+    if len(_helpers) >= _threads:
+        _tasks.put(None)
+
+
+def _forget_helpers() -> None:
+    """Begin again in a forked child, which has none of the threads, and locks as they happened to be."""
+    global _helpers, _helpers_lock, _tasks
+    _helpers, _helpers_lock, _tasks = set(), threading.RLock(), SimpleQueue()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_drop_pool)
+    os.register_at_fork(after_in_child=_forget_helpers)

@@ -51,7 +51,9 @@ def _has(x: Any, name: str) -> bool:
 
 
 def _view_of_numpy(x: Any) -> View:
-    if not issubclass(type(x), np.ndarray) or isinstance(x, (np.matrix, np.ma.MaskedArray)):
+    masked = sys.modules.get("numpy.ma")  # NumPy imports it when it is first used
+    is_masked = masked is not None and isinstance(x, masked.MaskedArray)
+    if not issubclass(type(x), np.ndarray) or isinstance(x, np.matrix) or is_masked:
         raise TypeError(f"x must be a plain array, got {type(x).__name__}; give its data, as in numpy.asarray(x)")
     array = np.asarray(x)
     if not array.flags.writeable:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gpuinit._contract.arguments import complex_number, finite_in, not_negative, positive, real
+from gpuinit._contract.arithmetic import exact
 from gpuinit._contract.dtypes import real_part, round_parameter, working
 from gpuinit._contract.narrow import quantile_series
 from gpuinit._contract.normal_cdf import interval
@@ -115,6 +116,7 @@ Distribution = Point | Sampled
 # since no result depends on a zero's sign). Equal parameters give the very same object, by which backends cache in their turn.
 
 
+@exact
 def uniform(dtype: np.dtype[Any], a: Any, b: Any) -> Distribution:
     """Check the bounds of `uniform_`; see there."""
     return _uniform(real_part(dtype), real("a", a), real("b", b))
@@ -139,6 +141,7 @@ def _uniform(dtype: np.dtype[Any], a: float, b: float) -> Distribution:
     return Uniform(scale, start, round_parameter(least, real_type), round_parameter(greatest, real_type))
 
 
+@exact
 def normal(dtype: np.dtype[Any], mean: Any, std: Any) -> Normal:
     """Check the parameters of `normal_`; see there."""
     if dtype.kind == "c":
@@ -161,6 +164,7 @@ def _complex_normal(dtype: np.dtype[Any], mean: complex, std: float) -> Normal:
     return Normal(real_mean, round_parameter(width, real_type), imaginary_mean)
 
 
+@exact
 def truncated(dtype: np.dtype[Any], mean: Any, std: Any, a: Any, b: Any) -> Distribution:
     """Check the parameters of `trunc_normal_`; see there."""
     if dtype.kind == "c":

@@ -19,8 +19,6 @@ STATE_VERSION = 2
 # One for all generators, since it is held for no longer than a few additions take; a fork waits for it. Reentrant for signal
 # handlers that fill: they come between calls, so what must not be torn apart below has no call in it.
 _lock = threading.RLock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 # Positions stay below this: block b's counter is two 32-bit words.
 END_OF_STREAM = 2**64
 
@@ -41,7 +39,8 @@ class Generator:
     Parameters
     ----------
     seed : int, optional
-        Any integer >= 0. Without one, 128 bits of fresh entropy are drawn; `seed` tells them afterwards.
+        Any integer >= 0. Without one, 128 bits of fresh entropy are drawn; `seed` tells them afterwards. A seed of 2**128 or more
+        may have the stream of a child of a smaller one (``docs/values.md``).
 
     Raises
     ------
@@ -212,20 +211,46 @@ def _parse_state(state: Any) -> tuple[np.random.SeedSequence, int]:
         raise TypeError(f"spawn_key must be a list of ints, got spawn_key={state['spawn_key']!r}")
     sequence = np.random.SeedSequence(
         integer("entropy", state["entropy"]),
-        spawn_key=[integer("spawn_key", word) for word in state["spawn_key"]],
-        n_children_spawned=integer("children", state["children"]),
+        spawn_key=[_integer_to("spawn_key", word, 2**32 - 1) for word in state["spawn_key"]],
+        n_children_spawned=_integer_to("children", state["children"], NAME_TAG),
     )
-    position = integer("position", state["position"])
-    if position >= END_OF_STREAM:
-        raise ValueError(f"position must be below 2**64, got position={position}")
-    return sequence, position
+    return sequence, _integer_to("position", state["position"], END_OF_STREAM - 1)
+
+
+def _integer_to(name: str, value: Any, greatest: int) -> int:
+    number = integer(name, value)
+    if number > greatest:
+        raise ValueError(f"{name} must be at most {greatest}, got {name}={number}")
+    return number
 
 
 default_generator = Generator()
+_drawn = default_generator._sequence  # what the default generator has until somebody seeds it
+
+
+def _after_fork_in_child() -> None:
+    """Draw fresh entropy for the default generator: children of a process that did not seed it have nothing to repeat."""
+    global _drawn
+    _lock.release()
+    if default_generator._sequence is _drawn:
+        default_generator._start(np.random.SeedSequence())
+        _drawn = default_generator._sequence
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_after_fork_in_child)
 
 
 def manual_seed(seed: int) -> Generator:
     """Seed the default generator, which fills use that are given none; returns it.
+
+    Notes
+    -----
+    Until this is called, or its state is set, the default generator has fresh entropy, and each forked child draws its own. Once
+    it is seeded, a forked child goes on where the parent was, like every copy of a generator: children then get the same
+    values, unless each is seeded, as with ``worker_init_fn=lambda worker: gpuinit.manual_seed(torch.initial_seed())`` in a torch
+    ``DataLoader``, or ``gpuinit.Generator(seed).spawn(f"worker {number}")``. A child that is spawned rather than forked
+    imports gpuinit again, unseeded.
 
     Examples
     --------

@@ -11,6 +11,7 @@ from gpuinit._backends.operations import Constant, Fill, Truncate
 from gpuinit._backends.targets import Target, target
 from gpuinit._contract import distributions
 from gpuinit._contract.arguments import number, short_repr, unwrap
+from gpuinit._contract.arithmetic import exact
 from gpuinit._contract.dtypes import EVERY, FLOATS, INTEGERS, round_once, word_bytes
 from gpuinit._contract.generator import BLOCK_BYTES, Generator, Stream, as_generator
 from gpuinit._contract.shards import Shard
@@ -273,6 +274,7 @@ def _parse_int(val: int, dtype: np.dtype[Any]) -> Any:
     return _parse_value(val, dtype)
 
 
+@exact
 def _parse_value(val: Any, dtype: np.dtype[Any]) -> Any:
     """Return `val` as a scalar of `dtype`, if the dtype can hold it."""
     given = number("val", val)

@@ -8,6 +8,7 @@ from numbers import Real
 from typing import Any, TypeVar
 
 from gpuinit._contract.arguments import finite, short_repr
+from gpuinit._contract.arithmetic import exact
 
 
 class Mode(StrEnum):
@@ -124,12 +125,15 @@ def calculate_gain(nonlinearity: str | NonLinearity, param: float | None = None)
     """
     kind = choose("nonlinearity", NonLinearity, nonlinearity)
     if kind is not NonLinearity.LEAKY_RELU or param is None:
-        return gain_of(kind, _DEFAULT_SLOPE)
+        return _exact_gain(kind, _DEFAULT_SLOPE)
     if isinstance(param, bool) or not isinstance(param, Real):
         raise ValueError(f"param, the slope of leaky_relu, must be a finite number, got param={short_repr(param)}")
-    return gain_of(kind, finite("param", param))
+    return _exact_gain(kind, finite("param", param))
 
 
 def gain_of(kind: NonLinearity, slope: float) -> float:
     """Return the gain of a nonlinearity; `slope` is that of a leaky_relu."""
     return math.sqrt(2 / (1 + slope * slope)) if kind is NonLinearity.LEAKY_RELU else _GAINS.get(kind, 1.0)
+
+
+_exact_gain = exact(gain_of)

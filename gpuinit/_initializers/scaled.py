@@ -16,7 +16,9 @@ import numpy as np
 from gpuinit._backends.targets import Target, target
 from gpuinit._contract import distributions
 from gpuinit._contract.arguments import finite, finite_in, not_negative, positive
+from gpuinit._contract.arithmetic import exact
 from gpuinit._contract.dtypes import real_part, working
+from gpuinit._contract.generator import as_generator
 from gpuinit._contract.shards import Shard
 from gpuinit._initializers.basic import Array, RandomSource, fill_from
 from gpuinit._initializers.calling import initializer
@@ -252,6 +254,7 @@ def variance_scaling_(
 def _fill_scaled(x: Array, to: Target, kind: Family, std: float, generator: RandomSource) -> Array:
     """Fill with mean 0 and standard deviation `std`; an empty array only gets a warning, as in torch."""
     if to.size == 0:
+        as_generator(generator)
         warnings.warn("Initializing zero-element tensors is a no-op", UserWarning, stacklevel=4)
         return x
     try:
@@ -263,6 +266,7 @@ def _fill_scaled(x: Array, to: Target, kind: Family, std: float, generator: Rand
 
 
 @functools.lru_cache
+@exact
 def _distribution_of(dtype: np.dtype[Any], kind: Family, std: float) -> distributions.Distribution:
     """Return the distribution of a kind that has mean 0 and standard deviation `std`."""
     if kind is Family.UNIFORM:
@@ -276,18 +280,21 @@ def _distribution_of(dtype: np.dtype[Any], kind: Family, std: float) -> distribu
     return distributions.normal(dtype, 0.0, std)
 
 
+@exact
 def _std(to: Target, scale: Any, mode: Any) -> float:
     factor = positive("scale", scale, working(to.dtype))
     length = fan(to.shape, choose("mode", Mode, mode))
     return math.sqrt(factor / length) if length else 0.0
 
 
+@exact
 def _glorot_std(to: Target, gain: Any) -> float:
     factor = not_negative("gain", gain, working(to.dtype))
     total = sum(fan_in_and_fan_out(to.shape))
     return factor * math.sqrt(2.0 / total) if total else 0.0
 
 
+@exact
 def _he_std(to: Target, a: Any, mode: Any, nonlinearity: Any) -> float:
     kind = choose("nonlinearity", NonLinearity, nonlinearity)
     gain = gain_of(kind, finite("a", a))

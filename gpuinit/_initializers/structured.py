@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from gpuinit._backends.operations import Dirac, Eye, Orthogonal, Sparse
 from gpuinit._backends.targets import Target, target
 from gpuinit._contract import distributions
 from gpuinit._contract.arguments import finite_in, fraction, integer, short_repr
+from gpuinit._contract.arithmetic import exact
 from gpuinit._contract.dtypes import EVERY, working
 from gpuinit._contract.permutation import MOST_ROWS
 from gpuinit._contract.shards import Shard
@@ -193,11 +195,16 @@ def sparse_(x: Array, sparsity: float, std: float = 0.01, generator: RandomSourc
     rows = to.shape[0]
     if rows > MOST_ROWS:
         raise ValueError(f"x must have at most 2**32 rows, got shape {to.shape}")
-    zeros = math.ceil(fraction("sparsity", sparsity) * rows)
+    zeros = _zeros(sparsity, rows)
     values = distributions.normal(to.dtype, 0.0, std)
     stream = take_blocks(to, generator)
     to.write(Sparse(zeros, values, stream))
     return x
+
+
+@exact
+def _zeros(sparsity: Any, rows: int) -> int:
+    return math.ceil(fraction("sparsity", sparsity) * rows)
 
 
 def _need_axes(to: Target, least: int, most: float) -> None:

@@ -12,6 +12,7 @@ from gpuinit import _console as console
 from gpuinit._backends.batching import perform_all
 from gpuinit._backends.targets import Write, observed, planned, target
 from gpuinit._contract.arguments import is_integer, short_repr
+from gpuinit._contract.arithmetic import exact
 from gpuinit._contract.dtypes import EVERY, FLOATS, INEXACT, as_dtype, complex_of
 from gpuinit._contract.generator import Generator, describe_source
 from gpuinit._models.report import Entry, Report
@@ -157,6 +158,7 @@ def carry_out(
     return Report([step.entry for step in steps], root, buffers, unused)
 
 
+@exact
 def _perform(steps: list[Step], advance: Callable[[str], None]) -> None:
     names_and_writes = [(step.entry.param.name, write) for step in steps if isinstance(step, Planned) for write in step.writes]
     for number in perform_all([write for _, write in names_and_writes]):

@@ -15,6 +15,7 @@ import numpy as np
 
 from gpuinit._backends.targets import planned
 from gpuinit._contract.arguments import short_repr
+from gpuinit._contract.arithmetic import exact
 from gpuinit._contract.generator import Generator
 from gpuinit._initializers import basic, scaled, structured
 from gpuinit._rules.parameters import Param
@@ -103,6 +104,7 @@ Initializer = Call | Keep | Callable[..., Any]
 RuleItem = Initializer | ByParam
 
 
+@exact
 def parse_initializer(given: Any) -> RuleItem:
     """Return what a rule's second item stands for.
 

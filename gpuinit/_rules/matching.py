@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, ParamSpec
 
 from gpuinit._contract.arguments import short_repr, shorten
+from gpuinit._contract.arithmetic import exact
 from gpuinit._rules.calls import ByParam, Call, Initializer, Keep, RuleItem, parse_initializer
 from gpuinit._rules.parameters import Param
 
@@ -42,6 +43,7 @@ class Choices(NamedTuple):
     unused: list[Rule]
 
 
+@exact
 def choose_initializers(rules: Any, params: Iterable[Param]) -> Choices:
     """Return the initializer of each parameter, and the rules that match none.
 

@@ -24,9 +24,12 @@ NO_STATES = [
     (STATE | {"spawn_key": "ab"}, TypeError, "spawn_key must be a list of ints, got spawn_key='ab'"),
     (STATE | {"spawn_key": 3}, TypeError, "spawn_key .*3"),
     (STATE | {"position": -1}, ValueError, "position must not be negative, got position=-1"),
-    (STATE | {"position": 2**64}, ValueError, rf"position must be below 2\*\*64, got position={2**64}"),
+    (STATE | {"position": 2**64}, ValueError, f"position must be at most {2**64 - 1}, got position={2**64}"),
     (STATE | {"position": 1.0}, TypeError, r"position must be an int, got 1\.0"),
     (STATE | {"children": -1}, ValueError, "children must not be negative, got children=-1"),
+    (STATE | {"children": 0x6E616D66}, ValueError, "children must be at most 1851878757, got children=1851878758"),
+    (STATE | {"children": 2**32}, ValueError, "children must be at most"),
+    (STATE | {"spawn_key": [2, 2**32]}, ValueError, f"spawn_key must be at most {2**32 - 1}, got spawn_key={2**32}"),
     (STATE | {"children": "x"}, TypeError, "children must be an int, got 'x'"),
 ]
 NO_SEEDS = [

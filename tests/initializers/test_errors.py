@@ -420,7 +420,8 @@ def test_a_zero_dimensional_array_is_a_number(xp):
 )
 @pytest.mark.parametrize("name", RANDOM)
 def test_generator_argument(xp, name, value, error, match):
-    refused(name, array(xp), error, match, generator=value)
+    for shape in ((4, 6), (0, 6)):
+        refused(name, array(xp, shape), error, match, generator=value)
 
 
 @pytest.mark.parametrize("name", RANDOM)

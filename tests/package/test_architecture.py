@@ -88,7 +88,7 @@ def cycle(arrows: dict[str, set[str]]) -> list[str]:
 LATER = {
     "gpuinit.__main__": {"gpuinit._cli.init", "gpuinit._cli.plot", "gpuinit._cli.selfcheck"},  # what one command needs alone
     "gpuinit._backends.batching": {"gpuinit._backends.cuda.batch"},  # CuPy
-    "gpuinit._backends.targets": {"gpuinit._backends.cuda", "gpuinit._backends.host"},  # CuPy, and what takes a while
+    "gpuinit._backends.targets": {"gpuinit._backends.cuda"},  # CuPy
     "gpuinit._initializers.warm_up": {"gpuinit._backends.cuda.batch"},  # CuPy
     "gpuinit._models.report": {"gpuinit._plot.figures"},  # what a report without a picture does not need
     "gpuinit._plot.figures": {"gpuinit._plot.figure"},  # matplotlib

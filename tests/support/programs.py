@@ -65,7 +65,7 @@ def run(program, *arguments, threads="4", options=("-W", "error")):
         output, errors = process.communicate()
         pytest.fail(f"hangs; it wrote {output!r} and {errors!r}")
     assert process.returncode == 0, errors
-    assert errors == ""
+    assert errors == "", errors
     return output
 
 

@@ -14,6 +14,7 @@ from gpuinit._backends.host.random_words import run_starts
 from gpuinit._backends.host.sampling import sampler_of
 from gpuinit._backends.host.workspace import workspace
 from gpuinit._backends.threads import for_each, get_num_threads
+from gpuinit._contract.arithmetic import exact
 from gpuinit._contract.distributions import Distribution, Point
 from gpuinit._contract.dtypes import working
 from gpuinit._contract.generator import Stream
@@ -51,6 +52,7 @@ def fill(x: np.ndarray, distribution: Distribution, stream: Stream, shard: Shard
             sample(space, stream, _FROM_THE_FIRST, x.size, x.reshape(-1))
         return
 
+    @exact
     def fill_pieces(taken: Iterable[Piece]) -> None:
         with workspace() as space:
             for start, part in taken:
@@ -66,7 +68,7 @@ def fill(x: np.ndarray, distribution: Distribution, stream: Stream, shard: Shard
                         part[...] = out.reshape(part.shape)
 
     found = pieces(x, size) if within is None else region_pieces(x, size, within)
-    for_each(fill_pieces, found, most=-(-x.size // size))
+    for_each(fill_pieces, found)
 
 
 def pieces(x: np.ndarray, most: int, start: int = 0) -> Iterable[Piece]:
@@ -115,8 +117,7 @@ def constant(x: np.ndarray, value: Any) -> None:
         for _, part in taken:
             repeat(part, value)
 
-    size = constant_piece(x)
-    for_each(write_pieces, pieces(x, size), most=-(-x.size // size))
+    for_each(write_pieces, pieces(x, constant_piece(x)))
 
 
 def constant_piece(x: np.ndarray) -> int:

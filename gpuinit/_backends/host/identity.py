@@ -25,7 +25,7 @@ def eye(x: np.ndarray, shard: Shard | None = None) -> None:
             ones = np.arange(max(0, -offset), min(len(part), x.shape[1] - offset))
             part[ones, ones + offset] = 1
 
-    for_each(write_rows, range(0, len(x), rows), most=-(-len(x) // rows))
+    for_each(write_rows, range(0, len(x), rows))
 
 
 def dirac(x: np.ndarray, groups: int, shard: Shard | None = None) -> None:

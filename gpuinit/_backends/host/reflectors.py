@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gpuinit._backends.host.fills import fill
+from gpuinit._contract.arithmetic import exact
 from gpuinit._contract.distributions import Normal
 from gpuinit._contract.dtypes import complex_of, working
 from gpuinit._contract.generator import Stream
@@ -19,9 +20,14 @@ def orthogonal(x: np.ndarray, gain: float, stream: Stream, shard: Shard | None =
     """Write gain * Q, Q Haar-distributed with orthonormal columns (rows, if there are fewer rows than columns)."""
     if shard is not None:
         whole = np.empty(shard.global_shape, x.dtype)
-        orthogonal(whole, gain, stream)
+        _write(whole, gain, stream)
         x[...] = whole[shard.index]
-        return
+    else:
+        _write(x, gain, stream)
+
+
+@exact
+def _write(x: np.ndarray, gain: float, stream: Stream) -> None:
     real = working(x.dtype)
     rows = len(x)
     columns = x.size // rows

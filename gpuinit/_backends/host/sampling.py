@@ -12,6 +12,7 @@ from gpuinit._backends.host.random_words import run_words
 from gpuinit._backends.host.sampler import Sampler
 from gpuinit._backends.host.ufuncs import transform_of
 from gpuinit._backends.host.workspace import Workspace
+from gpuinit._contract.arithmetic import exact
 from gpuinit._contract.distributions import Sampled
 from gpuinit._contract.dtypes import working
 from gpuinit._contract.generator import Stream
@@ -30,6 +31,7 @@ def by_ufuncs(distribution: Sampled) -> Sampler:
     """Return a sampler that gives the same values without a compiler's help."""
     transform = transform_of(distribution)
 
+    @exact
     def sample(space: Workspace, stream: Stream, starts: np.ndarray, length: int, out: np.ndarray) -> None:
         transform(space, run_words(space, stream, starts, length, 8 * out.itemsize), out)
 

@@ -50,7 +50,7 @@ def _zero_by_ranks(x: np.ndarray, zeros: int, stream: Stream) -> None:
                 keys = _inverse(*_keys(space, column, len(chosen), rows, stream))
                 _zero(x, _permute(range(rank, min(rank + PIECE, zeros)), rows, *keys, _unrank), chosen)
 
-    for_each(zero_pieces, starts, most=len(starts))
+    for_each(zero_pieces, starts)
 
 
 def _zero(x: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:
@@ -60,7 +60,7 @@ def _zero(x: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:
         return
     numbers: Any = rows.astype(np.int32 if x.size < 2**31 else np.int64)
     numbers *= x.shape[1]
-    numbers += columns.astype(numbers.dtype)
+    numbers += _spread(columns, numbers)
     numbers = np.sort(numbers, axis=None)
     x.reshape(-1)[numbers.astype(np.intp, copy=False)] = 0
 
@@ -80,7 +80,7 @@ def _zero_by_elements(x: np.ndarray, zeros: int, stream: Stream, shard: Shard) -
                 keys = _keys(space, first_column + column, part.shape[1], shard.global_shape[0], stream)
                 part[_permute(rows, shard.global_shape[0], *keys, _rank) < zeros] = 0
 
-    for_each(zero_pieces, starts, most=len(starts))
+    for_each(zero_pieces, starts)
 
 
 def _permute(start: range, rows: int, multipliers: np.ndarray, addends: np.ndarray, rounds: Rounds) -> np.ndarray:
@@ -89,8 +89,9 @@ def _permute(start: range, rows: int, multipliers: np.ndarray, addends: np.ndarr
     dtype = np.uint16 if bits <= 16 else np.uint32
     multipliers, addends = multipliers.astype(dtype), addends.astype(dtype)
     shape = len(start), multipliers.shape[1]
-    first = np.broadcast_to(np.arange(start.start, start.stop, dtype=dtype)[:, None], shape)
-    places = rounds(first, multipliers[:, None], addends[:, None], bits)
+    places = np.empty(shape, dtype)
+    places[...] = np.arange(start.start, start.stop, dtype=dtype)[:, None]
+    places = rounds(places, multipliers[:, None], addends[:, None], bits)
     # Cycle walking: a place outside the column goes round again until it falls inside.
     outside = np.nonzero(places.reshape(-1) >= rows)[0]
     flat = places.reshape(-1)
@@ -103,25 +104,32 @@ def _permute(start: range, rows: int, multipliers: np.ndarray, addends: np.ndarr
 
 
 def _rank(places: np.ndarray, multipliers: np.ndarray, addends: np.ndarray, bits: int) -> np.ndarray:
-    """The rounds of the permutation, x * m + a and a fold each."""
+    """The rounds of the permutation, x * m + a and a fold each; `places` is overwritten."""
     mask, shift = places.dtype.type((1 << bits) - 1), places.dtype.type(fold(bits))
     for multiplier, addend in zip(multipliers, addends):
-        places = places * multiplier
-        places += addend
+        places *= _spread(multiplier, places)
+        places += _spread(addend, places)
         places &= mask
         places ^= places >> shift
     return places
 
 
 def _unrank(places: np.ndarray, multipliers: np.ndarray, addends: np.ndarray, bits: int) -> np.ndarray:
-    """Undo the rounds of the permutation, the last one first, with the inverse keys."""
+    """Undo the rounds of the permutation, the last one first, with the inverse keys; `places` is overwritten."""
     mask, shift = places.dtype.type((1 << bits) - 1), places.dtype.type(fold(bits))
     for multiplier, addend in zip(multipliers[::-1], addends[::-1]):
-        places = places ^ (places >> shift)
-        places *= multiplier
-        places += addend
+        places ^= places >> shift
+        places *= _spread(multiplier, places)
+        places += _spread(addend, places)
         places &= mask
     return places
+
+
+def _spread(values: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """Broadcast values to a new array: ufuncs would do it with buffers, and NumPy 2.4 crashes if it finds no memory for these."""
+    spread = np.empty_like(like)
+    spread[...] = values
+    return spread
 
 
 def _keys(space: Workspace, column: int, count: int, rows: int, stream: Stream) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from gpuinit._backends.host.workspace import Workspace
+from gpuinit._contract.arithmetic import exact
 from gpuinit._contract.distributions import Narrow, Normal, Sampled, Truncated, Uniform
 from gpuinit._contract.inverse_cdf import OCTAVES, TABLES, coefficients
 from gpuinit._contract.narrow import DEGREE
@@ -139,6 +140,7 @@ _TRANSFORMS: dict[type, Callable[[Any], Transform]] = {
 
 
 @functools.lru_cache
+@exact
 def transform_of(distribution: Sampled) -> Transform:
     """The transform that draws from a distribution."""
     with np.errstate(all="ignore"):  # of scalars that underflow

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tracemalloc
 
 import ml_dtypes
 import numpy as np
 import pytest
 
 import gpuinit as gi
+from gpuinit._backends.host import sparsity
 from tests.support import fills
 from tests.support.memory import LIMIT, peak_memory
 
@@ -224,3 +226,24 @@ def test_temporary_memory_of_orthogonal(shape, layout, threads):
     x = np.empty((*shape[:-1], 2 * shape[-1]), dtype)[..., ::2] if layout == "every other" else np.empty(shape, dtype)
     gi.orthogonal_(x[:2, :2], generator=0)
     assert peak_memory(lambda: gi.orthogonal_(x, generator=0), threads) < 3 * x.size * 4
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
+@pytest.mark.parametrize("rounds", ["_rank", "_unrank"])
+def test_permutations_need_no_buffers(dtype, rounds):
+    """NumPy allocates those of a ufunc that broadcasts or converts, of a size that can be set."""
+    places = np.zeros((1000, 300), dtype)
+    keys = np.ones((2, 8, 1, 300), dtype)
+
+    def peak(size):
+        tracemalloc.start()
+        try:
+            with np.errstate():
+                np.setbufsize(size)
+                getattr(sparsity, rounds)(places, *keys, 16)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(16)
+    assert peak(9_999_984) < 1.05 * peak(16)
