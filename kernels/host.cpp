@@ -63,7 +63,7 @@ __forceinline__ void evaluate(
     u64 j = 0;
     for (; j + lanes <= length; j += lanes) {
         const auto word = load_lanes<Lanes<typename Real<W>::Signed>>(words + j) | 1;
-        const Lanes<W> z = inverse_cdf_lanes(normal.table, __builtin_convertvector(word, Lanes<W>), 8 * sizeof(W));
+        const Lanes<W> z = inverse_cdf_lanes(normal.table, __builtin_convertvector(word, Lanes<W>));
         store_lanes(out + j, z * normal.std + mean);
     }
     for (; j < length; ++j) out[j] = normal(words[j], start + j);
@@ -77,7 +77,7 @@ __forceinline__ void evaluate(
     for (; j + lanes <= length; j += lanes) {
         W odd[lanes];
         for (int k = 0; k < lanes; ++k) odd[k] = Real<W>::from((i64)(truncated.probability(words[j + k]) | 1));
-        const Lanes<W> z = inverse_cdf_lanes(truncated.table, load_lanes<Lanes<W>>(odd), truncated.bits);
+        const Lanes<W> z = inverse_cdf_lanes(truncated.table, load_lanes<Lanes<W>>(odd));
         const Lanes<W> value = z * truncated.std + truncated.mean;
         const Lanes<W> raised = value < truncated.least ? Lanes<W>{} + truncated.least : value;
         store_lanes(out + j, raised > truncated.greatest ? Lanes<W>{} + truncated.greatest : raised);

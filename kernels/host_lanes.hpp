@@ -1,7 +1,7 @@
 // Vectors of a CPU for the fills of `host.cpp`, as wide as the compiler's flags allow: GCC's and Clang's vector types, whose operators
 // work on each lane, with intrinsics for what these lack: the product of 32-bit halves, and loads from many places.
 // draw_group(stream, number, out): the words of GROUP blocks from number `number` on.
-// inverse_cdf_lanes(table, v, unit_bits): that of `inverse_cdf.cuh`, on each lane; v is the odd word as a signed integer, rounded.
+// inverse_cdf_lanes(table, v): that of `inverse_cdf.cuh`, on each lane; v is the odd word as a signed integer, rounded.
 #pragma once
 #include "inverse_cdf.cuh"
 #include "philox.cuh"
@@ -183,15 +183,15 @@ __forceinline__ Columns<W> columns(const W *table, Lanes<typename Real<W>::Word>
 #endif
 
 template <typename W>
-__forceinline__ Lanes<W> inverse_cdf_lanes(const W *table, Lanes<W> v, int unit_bits) {
+__forceinline__ Lanes<W> inverse_cdf_lanes(const W *table, Lanes<W> v) {
     using Word = typename Real<W>::Word;
     using Row = Table<W>;
     constexpr Word mantissa = (Word(1) << Row::mantissa_bits) - 1, one = Word(Row::bias) << Row::mantissa_bits;
     constexpr Word sign = Word(1) << (8 * sizeof(Word) - 1);
-    const Word offset = (Word)((OCTAVES - unit_bits - Row::bias) * (1 << Row::segment_bits));
+    constexpr Word one_row = Word(Row::bias) << Row::segment_bits;  // what is shifted out of the bits of v = 1
 
     const Lanes<Word> bits = (Lanes<Word>)v;
-    const Lanes<Word> number = ((bits & ~sign) >> (Row::mantissa_bits - Row::segment_bits)) + offset;
+    const Lanes<Word> number = ((bits & ~sign) >> (Row::mantissa_bits - Row::segment_bits)) - one_row;
     const Columns<W> row = columns(table, number);
     const Lanes<W> r = (Lanes<W>)((bits & mantissa) | one);
     Lanes<W> z = row.c[Row::degree];

@@ -1,13 +1,11 @@
-// inverse_cdf(table, word, bits): Phi^-1 of the odd integer `word | 1` in units of 2**-bits, from a table of short polynomials; a word
-// is a fraction of its range unless told otherwise.
+// inverse_cdf(table, word): Phi^-1 of the odd integer `word | 1` in a unit of probability, from a table of short polynomials, which
+// begins with the row of that unit: 2**-32 or 2**-64 where a word is a fraction of its range.
 // v, the word as a signed integer, is rounded to the working precision W. v's exponent and leading mantissa bits are the row,
 // its mantissa, from 1 to 2, the polynomial's argument; rows hold Phi^-1 <= 0 and are for v > 0, v < 0 mirrors them.
 #pragma once
 #include "ieee.cuh"
 
 namespace gpuinit {
-
-constexpr int OCTAVES = 128;  // of probabilities: 2**-128 <= p < 1
 
 template <typename W> struct Table;
 
@@ -25,17 +23,16 @@ __device__ __forceinline__ i32 as_signed(u32 word) { return (i32)word; }
 __device__ __forceinline__ i64 as_signed(u64 word) { return (i64)word; }
 
 template <typename W, typename Word>
-__device__ __forceinline__ W inverse_cdf(const W *table, Word word, int bits = 8 * sizeof(Word)) {
+__device__ __forceinline__ W inverse_cdf(const W *table, Word word) {
     using Bits = typename Real<W>::Word;
     using Row = Table<W>;
     constexpr Bits mantissa = (Bits(1) << Row::mantissa_bits) - 1;
     constexpr Bits one = Bits(Row::bias) << Row::mantissa_bits;
     constexpr Bits sign = Bits(1) << (8 * sizeof(Bits) - 1);
-    // Row of v = 1, which stands for p = 2**-bits, less the exponent field of 1.
-    const int offset = (OCTAVES - bits - Row::bias) * (1 << Row::segment_bits);
+    constexpr int one_row = Row::bias << Row::segment_bits;  // what is shifted out of the bits of v = 1
 
     const Bits v = Real<W>::bits(Real<W>::from(as_signed(word | 1)));
-    const int number = (int)((v & ~sign) >> (Row::mantissa_bits - Row::segment_bits)) + offset;
+    const int number = (int)((v & ~sign) >> (Row::mantissa_bits - Row::segment_bits)) - one_row;
     const Row &row = load_constant<Row>(table + number * (int)(sizeof(Row) / sizeof(W)));
     const W r = Real<W>::of_bits((v & mantissa) | one);
     W z = row.c[Row::degree];

@@ -27,9 +27,9 @@ _LOAD_CONSTANT = "__ldg(reinterpret_cast<const uint4 *>(place) + j)"
 _LOAD_SHARED = "reinterpret_cast<const uint4 *>(place)[j]"
 _COPY_ROWS = """__shared__ uint4 copied[{count}];
 for (int k = threadIdx.x; k < {count}; k += blockDim.x)
-    copied[k] = __ldg(reinterpret_cast<const uint4 *>(&table[0]) + {first} + k);
+    copied[k] = __ldg(reinterpret_cast<const uint4 *>(&table[0]) + k);
 __syncthreads();
-const float *rows = reinterpret_cast<const float *>(copied) - {first} * {floats};
+const float *rows = reinterpret_cast<const float *>(copied);
 """
 _FILL = "gpuinit::fill_blocks<T>(x, i, _ind.size(),"
 _FILL_ALL = "for (ptrdiff_t j = i; j < threads; j += _ind.size()) gpuinit::fill_blocks<T>(x, j, threads,"
@@ -77,14 +77,11 @@ def _by_columns(name: str, launch: Launch, variant: Variant) -> Built:
 
 def _by_shared(name: str, launch: Launch, variant: Variant) -> Built:
     rows = launch.arguments[_table_position(launch)].size // _ROW_FLOATS
-    # Of probabilities from 2**-128 on, the 32-bit words of a normal stand for those from 2**-32 on, and the 64-bit ones of an
-    # interval that reaches to the mean for those from 2**-64 on.
-    first = rows - rows // (4 if name == "normal" else 2)
-    copy = _COPY_ROWS.format(count=rows - first, first=first, floats=_ROW_FLOATS)
+    copy = _COPY_ROWS.format(count=rows)
     operation = copy + substitute(substitute(launch.kernel.operation, _FILL, _FILL_ALL), "&table[0]", "rows")
     edits = ((_LOAD_CONSTANT, _LOAD_SHARED),)
     made = _make(name, launch, variant.blocks, SHARED, edits, operation, ", int64 threads")
-    size = _resident_blocks((rows - first) * _ROW_BYTES, variant.threads) * variant.threads
+    size = _resident_blocks(rows * _ROW_BYTES, variant.threads) * variant.threads
     return Built(variant, made, (*launch.arguments[:-1], _size(launch, variant)), size)
 
 

@@ -72,7 +72,6 @@ TRUNCATED = Struct(
         Member("start", "uint64"),
         Member("factor", "uint64"),
         Member("shift", "int32"),
-        Member("bits", "int32"),
         Member("mean"),
         Member("std"),
         Member("least"),

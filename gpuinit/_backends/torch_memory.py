@@ -29,14 +29,22 @@ def is_copied_view(x: Any) -> bool:
     return base is not None and torch_private.storage(base) != torch_private.storage(x)
 
 
+def why_partitioned(x: Any) -> str:
+    """Say that ZeRO-3 has a parameter's values elsewhere, with the remedy; empty if it has not."""
+    whole = tuple(x.__dict__.get("ds_shape", x.shape))
+    if whole == tuple(x.shape):
+        return ""
+    return (
+        f"partitioned by DeepSpeed's ZeRO-3 for shape {whole}; gather it first: fill it within "
+        "deepspeed.zero.GatheredParameters(parameters, modifier_rank=0)"
+    )
+
+
 def _placeholder(x: Any) -> str:
     """Name the library that keeps a parameter's values elsewhere, or in another form, by the marks that it leaves."""
     marks = x.__dict__
-    if "ds_shape" in marks and tuple(marks["ds_shape"]) != tuple(x.shape):
-        return (
-            f"a placeholder of DeepSpeed's ZeRO-3 for shape {tuple(marks['ds_shape'])}; gather it first: fill it within "
-            "deepspeed.zero.GatheredParameters(x, modifier_rank=0)"
-        )
+    if reason := why_partitioned(x):
+        return f"one {reason}"
     if "_fsdp_flattened" in marks and x.ndim <= 1:
         return (
             "a flattened part of a parameter under FSDP1, or one that looks like it; fill it before FSDP wraps the module, or "

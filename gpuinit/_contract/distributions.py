@@ -53,6 +53,11 @@ class Normal:
     std: Any
     odd_mean: Any
 
+    @property
+    def bits(self) -> int:
+        """The words' unit of probability is 2**-bits."""
+        return 8 * int(self.std.dtype.itemsize)
+
 
 @dataclass(frozen=True, eq=False)
 class Truncated:

@@ -59,7 +59,12 @@ def coefficients(dtype: np.dtype[Any]) -> np.ndarray:
 
 
 def padded_rows(dtype: np.dtype[Any]) -> np.ndarray:
-    """The same in one axis, each row padded to whole 16-byte loads, as `kernels/inverse_cdf.cuh` reads it."""
+    """The same, each row padded to whole 16-byte loads, as `kernels/inverse_cdf.cuh` reads it."""
     rows = coefficients(dtype)
     padding = -rows.shape[1] % (16 // dtype.itemsize)
-    return np.pad(rows, ((0, 0), (0, padding))).reshape(-1)
+    return np.pad(rows, ((0, 0), (0, padding)))
+
+
+def first_row(dtype: np.dtype[Any], bits: int) -> int:
+    """The number of the row that begins with the probability 2**-bits."""
+    return (OCTAVES - bits) << TABLES[dtype].segment_bits

@@ -87,9 +87,9 @@ def initialize(
     Warns
     -----
     UserWarning
-        If a rule matches nothing and is not of a ready-made set; without rules, if a module's class that is not torch's has an
-        initialization of its own (`init_weights`, `_init_weights`, `reset_parameters` ...), which is not called; if a model of
-        Hugging Face's declares weights to be tied that are not.
+        Without `prefix`, if a rule matches nothing and is not of a ready-made set; without rules, if a module's class that is
+        not torch's has an initialization of its own (`init_weights`, `_init_weights`, `reset_parameters` ...), which is not
+        called; if a model of Hugging Face's declares weights to be tied that are not.
 
     Examples
     --------
@@ -119,7 +119,8 @@ def initialize(
         warn_of_own_initializations(params)
     frozen_ones = [face for param in params if param.frozen for face in param.by_names]
     unused = [rule for rule in unused if not any(matches(rule[0], face) for face in frozen_ones)]
-    warn_of_unused(unused)
+    if not prefix:  # for a part, rules for the whole may be more than it needs
+        warn_of_unused(unused)
     return carry_out(steps, root, progress, left_alone, unused)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from gpuinit._backends import torch_private
 from gpuinit._contract.arguments import short_repr
 from gpuinit._rules.aliasing import Memory, check_apart, memory_of
 from gpuinit._rules.modules import held_by, join, without_wrappers
@@ -144,7 +145,15 @@ def make_parameters(leaves: list[Leaf], tied: Ties = MappingProxyType({})) -> li
     named = name_ties([[leaf.name for leaf in group] for group in groups], tied)
     for group, names in zip(groups, named, strict=True):
         shapes.update(dict.fromkeys(names, shapes[group[0].name]))
-    return [(_param(group, names, shapes), group[0].array) for group, names in zip(groups, named, strict=True)]
+    return [(_param(group, names, shapes), _fillable(group[0].array)) for group, names in zip(groups, named, strict=True)]
+
+
+def _fillable(array: Any) -> Any:
+    """Return what initializers take: of a whole parameter under FSDP1, which they cannot tell from a part, its memory."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(array, torch.nn.Parameter) and torch_private.is_of_fsdp1(array):
+        return array.detach()
+    return array
 
 
 def check_names(names: Iterable[str]) -> None:

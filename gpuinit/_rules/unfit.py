@@ -6,6 +6,7 @@ import sys
 from typing import Any, NamedTuple
 
 from gpuinit._backends import torch_private
+from gpuinit._backends.torch_memory import why_partitioned
 
 
 class Unfit(NamedTuple):
@@ -32,11 +33,8 @@ def why_unfit(tensor: Any, own_name: str = "", module: Any = None, fsdp: Any = N
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(tensor, torch.Tensor) or torch.nn.parameter.is_lazy(tensor):
         return ""
-    if hasattr(tensor, "ds_shape") and tuple(tensor.ds_shape) != tuple(tensor.shape):
-        return (
-            "is partitioned by DeepSpeed's ZeRO-3, and this process has no more than a part of it; initialize the model within "
-            "deepspeed.zero.GatheredParameters(model.parameters(), modifier_rank=0)"
-        )
+    if reason := why_partitioned(tensor):
+        return f"is {reason}"
     if torch_private.is_of_fsdp1(tensor) and (fsdp is None or fsdp.training_state.name != "SUMMON_FULL_PARAMS"):
         return (
             "is a piece of FSDP1's flattened parameter, without a shape of its own; initialize the model before it is wrapped, "

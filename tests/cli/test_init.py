@@ -251,7 +251,7 @@ def test_a_closed_pipe(paths, command, arguments, code):
 
 
 def test_a_name_that_stdout_cannot_have(paths, command):
-    write(paths[0], described({"\u00e9\u2713": ("F32", (4,))}))
+    write(paths[0], described({"\u00e9\u2713": ("F32", (4,)), "a.keep": ("F32", (4,))}))
     run = program(command, env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
     assert (run.returncode, run.stderr) == (0, "")
     assert re.search(r"^\\xe9\\u2713 ", run.stdout, re.MULTILINE)

@@ -204,7 +204,7 @@ TORCH_RULES = {
     "mup, base registered otherwise": (lambda torch: rules.mup(language_model(torch, True, 2), SMALL), 0.02),
     "mup of torch_defaults": (lambda torch: rules.mup(language_model(torch, False, 2)), 1.0),
     "mup, one name in the base": (lambda torch: rules.mup({"embed.weight": (20, 2), "head.bias": (20,)}, SMALL), 0.02),
-    "gpt2": (lambda torch: rules.gpt2(2), 0.02),
+    "a set": (lambda torch: [("embed.*", "normal_(std=0.02)"), ("head.*", "normal_(std=0.02)")], 0.02),
 }
 
 

@@ -15,7 +15,7 @@ from gpuinit._backends.structs import Struct, struct_of
 from gpuinit._contract.distributions import Distribution, Normal, Point, Sampled, Truncated
 from gpuinit._contract.dtypes import working
 from gpuinit._contract.generator import BLOCK_BYTES, Stream
-from gpuinit._contract.inverse_cdf import padded_rows
+from gpuinit._contract.inverse_cdf import first_row, padded_rows
 from gpuinit._contract.permutation import column_key, domain_bits
 from gpuinit._contract.regions import Region, region
 from gpuinit._contract.shards import Shard
@@ -87,7 +87,10 @@ def struct_values(distribution: Sampled) -> tuple[Struct, tuple[Any, ...]]:
 @functools.lru_cache
 def _struct_values(device: int, distribution: Sampled) -> tuple[Struct, tuple[Any, ...]]:
     struct = struct_of(distribution)
-    table = _table(device, distribution.std.dtype) if isinstance(distribution, (Normal, Truncated)) else None
+    table = None
+    if isinstance(distribution, (Normal, Truncated)):
+        real = distribution.std.dtype
+        table = _table(device, real)[first_row(real, distribution.bits) :].reshape(-1)
     return struct, struct.values(distribution, table)
 
 

@@ -14,9 +14,9 @@ from gpuinit._backends import kernel_sources
 from gpuinit._backends.host.sampler import Sampler
 from gpuinit._backends.host.workspace import Workspace
 from gpuinit._backends.structs import STRUCTS, layout, struct_of
-from gpuinit._contract.distributions import Sampled
+from gpuinit._contract.distributions import Normal, Sampled, Truncated
 from gpuinit._contract.generator import Stream
-from gpuinit._contract.inverse_cdf import padded_rows
+from gpuinit._contract.inverse_cdf import first_row, padded_rows
 
 _POINTER, _WORD, _NUMBER = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64
 _DTYPES = "float16", "bfloat16", "float32", "float64"
@@ -68,7 +68,10 @@ def sampler_of(distribution: Sampled, dtype: np.dtype[Any]) -> Sampler | None:
     function = found[f"gpuinit_{struct.name}_{dtype.name}"]
     function.restype = None
     function.argtypes = [_POINTER, _WORD, _WORD, _NUMBER, _POINTER, _NUMBER, _NUMBER, _POINTER]
-    values = struct.values(distribution, _table(real).ctypes.data)
+    rows = _table(real)
+    if isinstance(distribution, (Normal, Truncated)):
+        rows = rows[first_row(real, distribution.bits) :]
+    values = struct.values(distribution, rows.ctypes.data)
     transform = np.array(values, layout(struct.members, real)).tobytes()
 
     has_buffer = dtype.kind == "f"  # bfloat16 is unknown to Python's buffers

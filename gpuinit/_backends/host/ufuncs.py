@@ -17,7 +17,7 @@ import numpy as np
 from gpuinit._backends.host.workspace import Workspace
 from gpuinit._contract.arithmetic import exact
 from gpuinit._contract.distributions import Narrow, Normal, Sampled, Truncated, Uniform
-from gpuinit._contract.inverse_cdf import OCTAVES, TABLES, coefficients
+from gpuinit._contract.inverse_cdf import TABLES, coefficients, first_row
 from gpuinit._contract.narrow import DEGREE
 
 _SIGNED: dict[np.dtype[Any], Any] = {np.dtype(np.uint32): np.int32, np.dtype(np.uint64): np.int64}
@@ -71,7 +71,7 @@ def normal(distribution: Normal) -> Transform:
     """z * std + mean, z from each word as a signed odd integer."""
     d = distribution
     real = d.std.dtype
-    inverse_cdf = inverse_cdf_of(real, 8 * real.itemsize, 8 * real.itemsize)
+    inverse_cdf = inverse_cdf_of(real, 8 * real.itemsize, d.bits)
     scale = _scaling(d.std, d.mean, d.odd_mean)
 
     def transform(space: Workspace, words: np.ndarray, out: np.ndarray) -> None:
@@ -211,9 +211,8 @@ def _lookup(real: np.dtype[Any], word_bits: int, bits: int, exponent: int) -> np
     Most of the index range is never touched (nor, therefore, paid for in memory).
     """
     layout = TABLES[real]
-    first = OCTAVES - bits  # the octave of v = 1
-    row = np.arange(first << layout.segment_bits, (first + word_bits) << layout.segment_bits)
-    exponents = (row >> layout.segment_bits) - first + exponent
+    row = first_row(real, bits) + np.arange(word_bits << layout.segment_bits)
+    exponents = np.repeat(np.arange(word_bits), 1 << layout.segment_bits) + exponent
     powers = np.arange(layout.degree + 1)[:, None]
     scaled = np.ldexp(coefficients(real).T[:, row], -exponents * powers)
     one = (layout.exponent_bias + exponent) << layout.segment_bits
