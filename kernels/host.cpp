@@ -1,7 +1,6 @@
-// The fills of `uniform.cuh`, `normal.cuh` and `narrow.cuh` for a CPU, as C functions gpuinit_<name>_<dtype>(transform, key_low, key_high, first,
-// starts, runs, length, out): to `out` goes, run after run, what the transform makes of the words of the elements starts[k],
-// starts[k] + 1 ... starts[k] + length - 1 of a fill whose first block is number `first` of the stream.
-// gpuinit_<name>_<dtype>_size() is the size of such a transform. gpuinit_level() is that of the flags this CPU can run code of:
+// The fills of `uniform.cuh`, `normal.cuh` and `narrow.cuh` for a CPU, as C functions gpuinit_<name>_<dtype>(task, out): to `out` goes,
+// run after run, what the task's transform makes of the words of the elements starts[k], starts[k] + 1 ... starts[k] + length - 1
+// of a fill whose first block is number `first` of the stream. gpuinit_<name>_<dtype>_size() is the size of such a transform. gpuinit_level() is that of the flags this CPU can run code of:
 // x86-64-v<level>, or 0. And gpuinit_repeat(value, out, count), for constants.
 #include "host_lanes.hpp"
 #include "narrow.cuh"
@@ -144,22 +143,29 @@ __forceinline__ void fill_run(const Transform &transform, const Stream &stream, 
     }
 }
 
+// What a fill is called with, in one piece, as one argument is faster to hand over than many: behind this lie the runs' starts, 64 bits
+// each, and the transform.
+struct Task {
+    u32 key_low, key_high;
+    u64 first, runs, length;
+};
+
 // Not inlined: compilers move arithmetic across a change of the mode, but not out of a call.
 template <typename W, typename Transform, typename T>
-__attribute__((noinline)) void fill_runs(
-    const Transform transform, const Stream stream, const u64 *starts, u64 runs, u64 length, T *__restrict out) {
-    for (u64 k = 0; k < runs; ++k) fill_run<W>(transform, stream, starts[k], length, out + k * length);
+__attribute__((noinline)) void fill_runs(const Task &task, T *__restrict out) {
+    const u64 *starts = reinterpret_cast<const u64 *>(&task + 1);
+    const Transform transform = *reinterpret_cast<const Transform *>(starts + task.runs);
+    const Stream stream = {{task.key_low, task.key_high}, task.first};
+    for (u64 k = 0; k < task.runs; ++k) fill_run<W>(transform, stream, starts[k], task.length, out + k * task.length);
 }
 
 }  // namespace gpuinit
 
-#define GPUINIT_FILL(name, Transform, W, T)                                                                        \
-    extern "C" void name(                                                                                          \
-        const gpuinit::Transform<W> *transform, gpuinit::u32 key_low, gpuinit::u32 key_high, gpuinit::u64 first,   \
-        const gpuinit::u64 *starts, gpuinit::u64 runs, gpuinit::u64 length, T *__restrict out) {                   \
-        const gpuinit::StandardMode mode;                                                                          \
-        gpuinit::fill_runs<W>(*transform, {{key_low, key_high}, first}, starts, runs, length, out);                \
-    }                                                                                                              \
+#define GPUINIT_FILL(name, Transform, W, T)                                                  \
+    extern "C" void name(const gpuinit::Task *task, T *__restrict out) {                     \
+        const gpuinit::StandardMode mode;                                                    \
+        gpuinit::fill_runs<W, gpuinit::Transform<W>>(*task, out);                            \
+    }                                                                                        \
     extern "C" gpuinit::u64 name##_size() { return sizeof(gpuinit::Transform<W>); }
 
 #define GPUINIT_FILLS(name, Transform)                                    \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import sys
 from typing import Any, NamedTuple
@@ -26,7 +27,7 @@ def view_of_tensor(x: Any) -> View:
     def notify_owner() -> None:
         _raise_version(x)
 
-    if x.device.type == "cpu":
+    if x.is_cpu:
         return View("host", _array_on(x), notify_owner=notify_owner)
 
     cupy = usable_cupy()
@@ -44,32 +45,30 @@ def view_of_tensor(x: Any) -> View:
         return View("cuda", cupy.from_dlpack(data), scope, notify_owner)
 
 
-class _Memory:
-    """A CPU tensor's memory as NumPy takes it, by its address: `x.numpy()` would forbid for ever to resize the storage."""
-
-    def __init__(self, x: Any, typestr: str) -> None:
-        self._owner = x  # an array on this memory holds this object, so the tensor lives as long
-        strides = None if x.is_contiguous() else tuple(step * x.element_size() for step in x.stride())
-        self.__array_interface__ = {
-            "version": 3,
-            "data": (x.data_ptr(), False),
-            "shape": tuple(x.shape),
-            "strides": strides,
-            "typestr": typestr,
-        }
-
-
 def _array_on(x: Any) -> np.ndarray:
-    dtype, typestr = _dtype(x.dtype)
-    array = np.asarray(_Memory(x, typestr))
-    return array if array.dtype is dtype else array.view(dtype)  # bfloat16, which has no typestr of its own
+    """Return an array on a CPU tensor's memory, by its address: `x.numpy()` would forbid for ever to resize the storage."""
+    dtype = _dtype(x.dtype)
+    size, strides = int(x.nbytes), None
+    if not x.is_contiguous():
+        size = _end(x) - x.storage_offset() * dtype.itemsize
+        strides = tuple(step * dtype.itemsize for step in x.stride())
+    buffer = _buffer_of(size).from_address(x.data_ptr())
+    buffer.owner = x  # the array holds the buffer, so the tensor lives as long
+    return np.ndarray(x.shape, dtype, buffer, 0, strides)
 
 
-def _span(x: Any) -> int:
-    """Return how many elements lie from a tensor's first to its last in memory."""
+@functools.lru_cache(1024)
+def _buffer_of(size: int) -> Any:
+    """Return ctypes's class of so many bytes; to make one takes longer than the fill of a small tensor."""
+    return ctypes.c_char * size
+
+
+def _end(x: Any) -> int:
+    """Return how many bytes of its storage a tensor with elements needs."""
     if x.is_contiguous():
-        return int(x.numel())
-    return 1 + sum((int(length) - 1) * int(step) for length, step in zip(x.shape, x.stride()))
+        return int(x.storage_offset() * x.element_size() + x.nbytes)
+    last = x.storage_offset() + sum((int(length) - 1) * int(step) for length, step in zip(x.shape, x.stride()))
+    return int((last + 1) * x.element_size())
 
 
 @functools.cache
@@ -80,10 +79,9 @@ def _dtype_name(dtype: Any) -> str:
 
 
 @functools.cache
-def _dtype(dtype: Any) -> tuple[np.dtype[Any], str]:
-    """Return NumPy's dtype for torch's, and its typestr, which NumPy makes again at each look."""
-    found = as_dtype(_dtype_name(dtype))
-    return found, found.str
+def _dtype(dtype: Any) -> np.dtype[Any]:
+    """Return NumPy's dtype for torch's."""
+    return as_dtype(_dtype_name(dtype))
 
 
 class _Stream(NamedTuple):
@@ -110,13 +108,26 @@ def view_of_dtensor(x: Any) -> View:
 def _raise_version(x: Any) -> None:
     """Let autograd know of a write that it did not see: a later backward pass would use the new values in silence."""
     if not x.is_inference():  # these have no version counter
-        sys.modules["torch"].autograd.graph.increment_version(x)
+        torch_private.raise_version(x)
 
 
 def _why_not(torch: Any, x: Any) -> str:
     """Say what keeps a tensor from being filled through its memory, with the remedy; empty if nothing does."""
     if torch.compiler.is_compiling():
         return "one traced by torch.compile; fill it outside, or in a function under torch.compiler.disable"
+    if not torch_private.is_plain(x) and (reason := _why_unusual(torch, x)):
+        return reason
+    if x.untyped_storage().nbytes() < _end(x) and x.numel():
+        return "one whose memory was freed, or shrunk below its size; gather or materialize it first"
+    if reason := why_not_its_own(x):
+        return reason
+    if not _dtype_name(x.dtype):
+        return f"one of {x.dtype}; fill a float32 tensor and convert it"
+    return ""
+
+
+def _why_unusual(torch: Any, x: Any) -> str:
+    """Say why a tensor that is not plain cannot be filled; empty if it can, or if no memory of its own is all that it lacks."""
     if torch_private.is_in_transform(x):
         return "one inside a torch.func transform (vmap, grad); fill it outside"
     if torch.nn.parameter.is_lazy(x):
@@ -133,12 +144,6 @@ def _why_not(torch: Any, x: Any) -> str:
         return "a lazily conjugated, negated or zero tensor; fill the tensor that it is a view of, or x.clone()"
     if torch_private.is_functional(x):
         return "a functional tensor of a trace; fill it outside"
-    if x.numel() and x.untyped_storage().nbytes() < (x.storage_offset() + _span(x)) * x.element_size():
-        return "one whose memory was freed, or shrunk below its size; gather or materialize it first"
-    if reason := why_not_its_own(x):
-        return reason
     if x.device.type not in ("cpu", "cuda"):
         return f"one on the device {x.device}; fill a CPU tensor and move it"
-    if not _dtype_name(x.dtype):
-        return f"one of {x.dtype}; fill a float32 tensor and convert it"
     return ""

@@ -21,6 +21,9 @@ def view_of(x: Any) -> View:
     """Return the view of any array that can be filled in place; the errors are those of `targets.target`."""
     if type(x) is np.ndarray and x.flags.writeable:  # by far the most frequent, in a third of the time
         return View("host", x)
+    torch = sys.modules.get("torch")
+    if torch is not None and type(x) is getattr(torch, "Tensor", None):
+        return view_of_tensor(x)
     for library, (class_name, view) in _LIBRARIES.items():
         kind = getattr(sys.modules.get(library), class_name, None)
         if isinstance(kind, type) and _is_instance(x, kind):
@@ -51,9 +54,8 @@ def _has(x: Any, name: str) -> bool:
 
 
 def _view_of_numpy(x: Any) -> View:
-    masked = sys.modules.get("numpy.ma")  # NumPy imports it when it is first used
-    is_masked = masked is not None and isinstance(x, masked.MaskedArray)
-    if not issubclass(type(x), np.ndarray) or isinstance(x, np.matrix) or is_masked:
+    masked = getattr(sys.modules.get("numpy.ma"), "MaskedArray", np.matrix)  # NumPy imports it when it is first used
+    if not issubclass(type(x), np.ndarray) or issubclass(type(x), (np.matrix, masked)):
         raise TypeError(f"x must be a plain array, got {type(x).__name__}; give its data, as in numpy.asarray(x)")
     array = np.asarray(x)
     if not array.flags.writeable:

@@ -265,8 +265,8 @@ def _fill_scaled(x: Array, to: Target, kind: Family, std: float, generator: Rand
     return x
 
 
-@functools.lru_cache
 @exact
+@functools.lru_cache
 def _distribution_of(dtype: np.dtype[Any], kind: Family, std: float) -> distributions.Distribution:
     """Return the distribution of a kind that has mean 0 and standard deviation `std`."""
     if kind is Family.UNIFORM:

@@ -390,7 +390,7 @@ def run(number):
     return str(caught.value) if errors else ""
 
 
-@pytest.mark.filterwarnings("ignore:Initializing zero-element", "ignore:Lazy modules are a new feature", "ignore:rules should match")
+@pytest.mark.filterwarnings("ignore:Initializing zero-element", "ignore:Lazy modules", "ignore:rules should match")
 @pytest.mark.parametrize("numbers", [range(100), pytest.param(range(100, 2100), marks=pytest.mark.slow)], ids=["100", "2000"])
 def test_random_trees(numbers):
     outcomes = []

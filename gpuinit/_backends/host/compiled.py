@@ -6,19 +6,20 @@ import ctypes
 import functools
 import sys
 from collections.abc import Callable
+from struct import Struct
 from typing import Any
 
 import numpy as np
 
 from gpuinit._backends import kernel_sources
 from gpuinit._backends.host.sampler import Sampler
-from gpuinit._backends.host.workspace import Workspace
 from gpuinit._backends.structs import STRUCTS, layout, struct_of
 from gpuinit._contract.distributions import Normal, Sampled, Truncated
 from gpuinit._contract.generator import Stream
 from gpuinit._contract.inverse_cdf import first_row, padded_rows
 
-_POINTER, _WORD, _NUMBER = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64
+_POINTER, _NUMBER = ctypes.c_void_p, ctypes.c_uint64
+_pack_task = Struct("=IIQQQ").pack  # the members of `Task` in `kernels/host.cpp`, of which none needs padding
 _DTYPES = "float16", "bfloat16", "float32", "float64"
 
 
@@ -67,7 +68,7 @@ def sampler_of(distribution: Sampled, dtype: np.dtype[Any]) -> Sampler | None:
     struct, real = struct_of(distribution), _real(dtype.name)
     function = found[f"gpuinit_{struct.name}_{dtype.name}"]
     function.restype = None
-    function.argtypes = [_POINTER, _WORD, _WORD, _NUMBER, _POINTER, _NUMBER, _NUMBER, _POINTER]
+    function.argtypes = [_POINTER, _POINTER]
     rows = _table(real)
     if isinstance(distribution, (Normal, Truncated)):
         rows = rows[first_row(real, distribution.bits) :]
@@ -76,9 +77,10 @@ def sampler_of(distribution: Sampled, dtype: np.dtype[Any]) -> Sampler | None:
 
     has_buffer = dtype.kind == "f"  # bfloat16 is unknown to Python's buffers
 
-    def sample(space: Workspace, stream: Stream, starts: np.ndarray, length: int, out: np.ndarray) -> None:
+    def sample(stream: Stream, starts: np.ndarray, length: int, out: np.ndarray) -> None:
         out = out if has_buffer else out.view(np.uint16)
-        function(transform, *stream.key, stream.block, starts.tobytes(), len(starts), length, _place(out))
+        task = _pack_task(*stream.key, stream.block, len(starts), length)
+        function(task + starts.tobytes() + transform, _place(out))
 
     return sample
 

@@ -31,7 +31,7 @@ HEAD_START = 2**18
 # Elements a piece of regions whose elements are not consecutive: up to a Philox block is computed for each.
 REGION_PIECE = 2**15
 # The least that is not just stored element by element.
-REPEATED_BYTES = 2**14
+REPEATED_BYTES = 2**16
 
 Piece = tuple[int, np.ndarray]
 _FROM_THE_FIRST = np.zeros(1, np.int64)  # the start of the only run
@@ -48,8 +48,7 @@ def fill(x: np.ndarray, distribution: Distribution, stream: Stream, shard: Shard
     in_place = x.dtype == drawn
     size = PIECE_BYTES // working(x.dtype).itemsize
     if within is None and in_place and x.size <= size and x.flags.carray:  # nothing to cut, convert or share
-        with workspace() as space:
-            sample(space, stream, _FROM_THE_FIRST, x.size, x.reshape(-1))
+        sample(stream, _FROM_THE_FIRST, x.size, x.reshape(-1))
         return
 
     @exact
@@ -59,10 +58,10 @@ def fill(x: np.ndarray, distribution: Distribution, stream: Stream, shard: Shard
                 direct = in_place and part.flags.carray
                 out = part.reshape(-1) if direct else space.array("values", part.size, drawn)
                 if within is None:
-                    sample(space, stream, np.array([start]), part.size, out)
+                    sample(stream, np.array([start]), part.size, out)
                 else:
                     piece = Region(part.shape, start, within.strides[-part.ndim :])
-                    sample(space, stream, run_starts(piece), piece.runs.length, out)
+                    sample(stream, run_starts(piece), piece.runs.length, out)
                 if not direct:
                     with np.errstate(all="ignore"):  # of 16-bit results that are too large or too small
                         part[...] = out.reshape(part.shape)

@@ -6,7 +6,6 @@ from typing import Protocol
 
 import numpy as np
 
-from gpuinit._backends.host.workspace import Workspace
 from gpuinit._contract.generator import Stream
 
 
@@ -16,4 +15,4 @@ class Sampler(Protocol):
     Run k has the elements from number `starts[k]` on, `length` of them.
     """
 
-    def __call__(self, space: Workspace, stream: Stream, starts: np.ndarray, length: int, out: np.ndarray, /) -> None: ...
+    def __call__(self, stream: Stream, starts: np.ndarray, length: int, out: np.ndarray, /) -> None: ...

@@ -11,7 +11,7 @@ from gpuinit._backends.host import compiled
 from gpuinit._backends.host.random_words import run_words
 from gpuinit._backends.host.sampler import Sampler
 from gpuinit._backends.host.ufuncs import transform_of
-from gpuinit._backends.host.workspace import Workspace
+from gpuinit._backends.host.workspace import workspace
 from gpuinit._contract.arithmetic import exact
 from gpuinit._contract.distributions import Sampled
 from gpuinit._contract.dtypes import working
@@ -32,7 +32,8 @@ def by_ufuncs(distribution: Sampled) -> Sampler:
     transform = transform_of(distribution)
 
     @exact
-    def sample(space: Workspace, stream: Stream, starts: np.ndarray, length: int, out: np.ndarray) -> None:
-        transform(space, run_words(space, stream, starts, length, 8 * out.itemsize), out)
+    def sample(stream: Stream, starts: np.ndarray, length: int, out: np.ndarray) -> None:
+        with workspace() as space:
+            transform(space, run_words(space, stream, starts, length, 8 * out.itemsize), out)
 
     return sample

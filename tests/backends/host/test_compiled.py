@@ -15,7 +15,6 @@ import pytest
 import gpuinit as gi
 from gpuinit._backends import kernel_sources
 from gpuinit._backends.host import compiled, sampling
-from gpuinit._backends.host.workspace import Workspace
 from gpuinit._contract import distributions
 from gpuinit._contract.dtypes import as_dtype, working
 from gpuinit._contract.generator import Stream
@@ -58,9 +57,9 @@ def ufuncs(distribution, dtype):
     """A sampler for arrays of a dtype: 16-bit ones are rounded from float32."""
     sample = sampling.by_ufuncs(distribution)
 
-    def sample_and_round(space, stream, starts, length, out):
+    def sample_and_round(stream, starts, length, out):
         values = np.empty(out.shape, working(dtype))
-        sample(space, stream, starts, length, values)
+        sample(stream, starts, length, values)
         with np.errstate(all="ignore"):
             out[...] = values
 
@@ -70,7 +69,7 @@ def ufuncs(distribution, dtype):
 def drawn(by, distribution, dtype, starts, length):
     """The runs' values; what lies before and after them in memory is as it was."""
     out = np.full(len(starts) * length + 2 * PADDING, 7, dtype)
-    by(distribution, dtype)(Workspace(), STREAM, np.array(starts), length, out[PADDING:-PADDING])
+    by(distribution, dtype)(STREAM, np.array(starts), length, out[PADDING:-PADDING])
     assert (out[:PADDING] == 7).all()
     assert (out[-PADDING:] == 7).all()
     return out[PADDING:-PADDING]
