@@ -61,7 +61,10 @@ def _hint(function: Callable[..., Any], args: tuple[Any, ...], keywords: Mapping
             return f"it draws no random numbers: leave {name} out"
     given = {**dict(zip(known, args, strict=False)), **keywords}
     if error.startswith("x must be an array"):
-        return _array_hint(function.__name__, given["x"])
+        try:
+            return _array_hint(function.__name__, given["x"])
+        except Exception:  # of an object's own methods
+            return ""
     for name, value in given.items():
         if type(value) is str and not _takes(name, value) and (meant := _argument(value, known)):
             return f"write {meant}"
