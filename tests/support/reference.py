@@ -244,7 +244,7 @@ def quantile_series(mean: float, std: float, a: float, b: float) -> tuple[float,
         integral = [0, *(c / (k + 1) for k, c in enumerate(gaussian_series(slope, square, 100)))]
         x = mpmath.mpf(0)
         for _ in range(10):
-            x -= (mpmath.polyval(integral[::-1], x) - sum(integral[::2])) * mpmath.exp(slope * x + square * x**2)
+            x -= (sum(c * x**k for k, c in enumerate(integral)) - sum(integral[::2])) * mpmath.exp(slope * x + square * x**2)
         unit = sum(integral[1::2]) * mpmath.exp(slope * x + square * x**2)
         local = inverse_series(gaussian_series(slope + 2 * square * x, square, 8))
         exact = [middle + half * fraction(x), *(half * fraction(g * unit**j) for j, g in enumerate(local, 1))]

@@ -40,6 +40,7 @@ for dtype in dtypes:
     gpuinit.normal_(x, generator=0)
     if not dtype.startswith("complex"):
         gpuinit.trunc_normal_(x, generator=0)
+        gpuinit.trunc_normal_(x, a=-0.001, b=0.001, generator=0)
         gpuinit.trunc_(x)
     for array, axes in ((cupy.empty((4, 2, 2), as_dtype(dtype)), 3), (x, 2)):
         shard = gpuinit.Shard((9,) * axes, (*(slice(2, 2 + length) for length in array.shape),))
@@ -47,6 +48,7 @@ for dtype in dtypes:
         gpuinit.normal_(array, generator=0, shard=shard)
         if not dtype.startswith("complex"):
             gpuinit.trunc_normal_(array, generator=0, shard=shard)
+            gpuinit.trunc_normal_(array, a=-0.001, b=0.001, generator=0, shard=shard)
         (gpuinit.eye_ if axes == 2 else gpuinit.dirac_)(array, shard=shard)
     gpuinit.sparse_(x, 0.5, generator=0, shard=shard)
 print(json.dumps(found))
@@ -79,9 +81,9 @@ def compiled(source, options, architecture):
 @pytest.mark.gpu
 def test_every_kernel_was_found(programs):
     names = {KERNEL.search(source)[1] for source, _ in programs}
-    fills = {"uniform", "normal", "truncated", "sparse", "constant", "eye", "dirac", "trunc"}
+    fills = {"uniform", "normal", "truncated", "narrow", "sparse", "constant", "eye", "dirac", "trunc"}
     of_shards = {f"{name}_shard" for name in fills - {"constant", "trunc"}}
-    of_batches = {f"{name}_batch" for name in ("uniform", "normal", "truncated", "constant")}
+    of_batches = {f"{name}_batch" for name in ("uniform", "normal", "truncated", "narrow", "constant")}
     others = {"upper", "squares", "reflectors", "orthogonal"}
     assert names == {f"gpuinit_{name}" for name in fills | of_shards | of_batches | others}
 
