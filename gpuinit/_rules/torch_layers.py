@@ -9,12 +9,11 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
-from gpuinit._backends.views import view_of
 from gpuinit._contract.arguments import shorten
-from gpuinit._contract.generator import Generator
-from gpuinit._initializers.basic import constant_, normal_, uniform_
+from gpuinit._initializers.basic import constant_, uniform_
 from gpuinit._rules.calls import by_param
 from gpuinit._rules.matching import Rule, ready_made
+from gpuinit._rules.padding import but_padding
 from gpuinit._rules.parameters import Param
 
 _LONGEST_KERNEL = 16  # along an axis, as of a Vision Transformer's patches
@@ -88,7 +87,7 @@ def torch_defaults() -> list[Rule]:
         _rule("Linear|_ConvNd", "weight", by_param(_weight)),
         _rule("Linear|_ConvNd", "bias", by_param(_bias)),
         _rule("Bilinear", "weight|bias", by_param(_bilinear)),
-        _rule("Embedding|EmbeddingBag", "weight", by_param(_embedding)),
+        _rule("Embedding|EmbeddingBag", "weight", but_padding("normal_")),
         _rule("_NormBase|LayerNorm|GroupNorm|RMSNorm", "weight|running_var", "ones_"),
         _rule("_NormBase|LayerNorm|GroupNorm", "bias|running_mean|num_batches_tracked", "zeros_"),
         _rule("RNNBase|RNNCellBase", _RECURRENT, by_param(_recurrent)),
@@ -198,17 +197,3 @@ def _attention_output(param: Param) -> Any:
 def _of_transformer(param: Param) -> Any:
     inside = any("Transformer" in _classes(owner) for owner in param.owners)
     return "xavier_uniform_" if inside and len(param.shape) > 1 else None
-
-
-def _embedding(param: Param) -> Any:
-    return "normal_" if param.owner.padding_idx is None else normal_but_padding
-
-
-def normal_but_padding(x: Any, generator: Generator, param: Param) -> None:
-    """N(0, 1), and zeros in the row of the embedding's `padding_idx`, which another part of a sharded weight may hold."""
-    normal_(x, generator=generator)
-    view = view_of(x)
-    row = param.owner.padding_idx - (view.shard.start[0] if view.shard else 0)
-    if 0 <= row < len(view.array):
-        with view.context():
-            view.array[row] = 0

@@ -119,7 +119,37 @@ def test_row_of_the_padding(layer):
     expected[6] = 0
     assert model[0].weight.detach().numpy().tobytes() == expected.tobytes()
     assert model[0].weight._version > version
-    assert report.rows[0].initializer == "normal_but_padding"
+    assert report.rows[0].initializer == "but_padding(normal_())"
+
+
+def filled_by_hand(x, generator, param):
+    gi.uniform_(x, generator=generator)
+
+
+@pytest.mark.parametrize(
+    ("initializer", "shown", "fill"),
+    [
+        ("normal_(std=0.02)", "normal_(std=0.02)", functools.partial(gi.normal_, std=0.02)),
+        (gi.ones_, "ones_()", lambda x, generator: gi.ones_(x)),
+        (filled_by_hand, "filled_by_hand", gi.uniform_),
+    ],
+)
+@pytest.mark.parametrize("padding_idx", [None, 2])
+def test_any_initializer_but_the_padding(initializer, shown, fill, padding_idx):
+    model = nn.Embedding(5, 4, padding_idx=padding_idx)
+    report = gi.initialize(model, [("*", rules.but_padding(initializer))], seed=3)
+    expected = np.empty((5, 4), np.float32)
+    fill(expected, generator=gi.Generator(3).spawn("weight"))
+    if padding_idx is not None:
+        expected[padding_idx] = 0
+    assert model.weight.detach().numpy().tobytes() == expected.tobytes()
+    assert report.rows[0].initializer == (shown if padding_idx is None else f"but_padding({shown})")
+
+
+@pytest.mark.parametrize("given", ["keep", rules.keep, rules.by_param(lambda param: "zeros_")])
+def test_what_cannot_leave_out_the_padding(given):
+    with pytest.raises(TypeError, match="initializer must fill the array, got"):
+        rules.but_padding(given)
 
 
 class Linear(nn.Module):
