@@ -18,7 +18,7 @@ def why_not_its_own(x: Any) -> str:
     if operation := _operation(x):
         return (
             f"the result of an operation ({operation}), and what it was computed from would stay as it is; fill that (of a "
-            "parametrized weight: what is in module.parametrizations), or x.detach() if the result itself is meant"
+            "parametrized weight: by gpuinit.initialize of the module), or x.detach() if the result itself is meant"
         )
     return ""
 

@@ -84,7 +84,8 @@ class Report:
         In the model's order: name, shape, dtype, initializer, expected_std (nan where it is not known), std, digest.
     digest : str
         64 hex digits: `gpuinit.digest` of all parameters that were filled with the same bits everywhere, in order of their
-        names. It is the same on every machine, backend and layout.
+        names. It is the same on every machine, backend and layout. Empty where there are none, as if all are cut between
+        processes.
     apart : list of str
         The names of the parameters outside that digest: those that were kept; those filled by `orthogonal_` or through a
         parametrization, whose values are the same to rounding; and those cut between processes, of which none has all.
@@ -133,7 +134,8 @@ class Report:
         rows = {}
         for entry in sorted(self._entries, key=lambda entry: entry.param.name):
             rows[entry.param.name] = _row(entry, total)
-        return [rows[entry.param.name] for entry in self._entries], total.hexdigest()
+        covers_none = all(entry.apart for entry in self._entries)
+        return [rows[entry.param.name] for entry in self._entries], "" if covers_none else total.hexdigest()
 
     def to_json(self) -> str:
         """The rows, seed, digest, contract version and lists of names as JSON; what is not known, or infinite, is null."""
