@@ -18,9 +18,11 @@ settings.register_profile(
 )
 settings.load_profile("gpuinit")
 
-# In the background of a shell, interrupts are ignored, and programs that tests start would inherit that.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# In the background of a shell, and under nohup, signals are ignored; programs that tests start would inherit that.
+for name, handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    number = getattr(signal, name, None)
+    if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 # Fixtures that have the name of a marker. Where all tests of a file need a library, the file has its marker instead.
