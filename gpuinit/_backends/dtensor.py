@@ -24,12 +24,13 @@ def local_part(x: Any) -> tuple[Any, Shard]:
     """
     if reason := why_not_its_own(x):
         raise TypeError(f"x must be a DTensor with memory of its own, got {reason}")
+    coordinate = x.device_mesh.get_coordinate()
+    if coordinate is None:  # this process is not of the mesh and holds nothing; its generator moves on like all others
+        shape = tuple(x.shape) or (1,)  # of a scalar, no part is empty; x.detach() would have memory of torch's making
+        return torch_private.local_tensor(x), Shard(shape, (slice(0, 0),) * len(shape))
     tensor = torch_private.local_tensor(x.detach())
     if hasattr(tensor, "wait"):
         tensor = tensor.wait()  # what is still on its way, from an asynchronous collective, would overwrite the fill
-    coordinate = x.device_mesh.get_coordinate()
-    if coordinate is None:  # this process is not of the mesh and holds nothing; its generator moves on like all others
-        return tensor, Shard(tuple(x.shape), (slice(0, 0),) * x.ndim)
     if is_copied_view(x):
         raise TypeError(
             f"x must share the memory of the DTensor that it is a view of, got shape {tuple(x.shape)} of one of shape "

@@ -241,12 +241,17 @@ def _group_ties(leaves: list[Leaf], tied: Ties) -> list[list[Leaf]]:
 
     Those without elements, as a process may have of a sharded parameter, have nothing to compare: `tied` counts for them.
     """
+    identities = {leaf.name: _identity(leaf.array) for leaf in leaves}
+    same: dict[Any, Any] = {}  # what is tied by one of its names is by all
+    for names in tied.items():
+        (key, memory), (other, of_other) = (identities.get(name, (name, [])) for name in names)
+        if not memory and not of_other:
+            same[key] = other
     groups: dict[Any, list[Leaf]] = {}
     memories: dict[Any, list[Memory]] = {}
     for leaf in leaves:
-        key, memory = _identity(leaf.array)
-        if not memory and (leaf.name in tied or leaf.name in tied.values()):
-            key = tied.get(leaf.name, leaf.name)
+        key, memory = identities[leaf.name]
+        key = same.get(key, key)
         groups.setdefault(key, []).append(leaf)
         memories[key] = memory
     check_apart([(memory, groups[key][0].name) for key, found in memories.items() for memory in found])

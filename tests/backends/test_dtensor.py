@@ -20,6 +20,7 @@ import pytest
 
 import gpuinit as gi
 from tests.support.fills import TOLERANCES
+from tests.support.groups import fake_group
 from tests.support.shards import CUTS, called
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -328,6 +329,13 @@ def check_torch_defaults(processes):
             assert isinstance(parameter, tensors.DTensor)
             np.testing.assert_array_equal(parameter.detach().full_tensor().numpy(), expected.detach().numpy())
         assert not alone[0].weight[5].any()
+
+
+def test_scalars_outside_the_mesh_are_not_tied():
+    with fake_group(2):
+        mesh = distributed.DeviceMesh("cpu", [1])
+        scalars = {str(number): empty((), mesh, [tensors.Replicate()]) for number in range(500)}
+        assert len(gi.initialize(scalars, [("1*", "normal_"), ("*", "zeros_")], seed=7).rows) == 500
 
 
 def test_a_simulation_of_several_processes_is_refused():

@@ -1,7 +1,8 @@
 """Random small module trees, initialized, against a slow and obvious model of what should happen to each of their tensors.
 
 The model knows a tree from its construction: the plain names, what each tensor is, and the addresses of all its elements. It says
-which errors a call may raise, or else what each tensor must hold afterwards.
+which errors a call may raise, or else what each tensor must hold afterwards. Some tensors are DTensors, in a process group of
+which only this process is there.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import numpy as np
 import pytest
 
 import gpuinit as gi
+from tests.support.groups import fake_group
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
+tensors = pytest.importorskip("torch.distributed.tensor")
 
 pytestmark = pytest.mark.torch
 
@@ -50,12 +53,13 @@ class Tensor:
 
 @dataclass(eq=False)
 class Node:
-    """A module without its wrappers, what wraps it, and its tensors or its children."""
+    """A module without its wrappers, what wraps it, and its tensors or its children; `whole` is what its tensors are views of."""
 
     module: Any
     tensors: list[Tensor] = field(default_factory=list)
     children: dict[str, Node] = field(default_factory=dict)
     wrappers: list[Callable[[Any], Any]] = field(default_factory=list)
+    whole: Any = None
 
 
 class Module(nn.Module):
@@ -127,8 +131,8 @@ def spectral_norm():
 
 
 def hooked():
-    node = layer(nn.utils.spectral_norm(nn.Linear(4, 4)), "bias", buffers=("weight_u", "weight_v"))
-    node.tensors.append(Tensor("weight_orig", {"Linear"}, "unfit"))
+    node = layer(nn.utils.spectral_norm(nn.Linear(4, 4)), "bias", buffers=["weight_u"])
+    node.tensors += [Tensor("weight_orig", {"Linear"}, "unfit"), Tensor("weight_v", {"Linear"}, "unfit", is_buffer=True)]
     return node
 
 
@@ -146,6 +150,16 @@ def with_buffer():
     return layer(module, buffers=["table"])
 
 
+def views(*cuts):
+    """A module with parameters that are views of the memory of one tensor."""
+    names, whole, module = ("weight", "bias")[: len(cuts)], torch.ones(9, 8), Module()
+    for name, cut in zip(names, cuts, strict=True):
+        module.register_parameter(name, nn.Parameter(cut(whole)))
+    node = layer(module, *names)
+    node.whole = whole
+    return node
+
+
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 COMMON = [
     lambda: layer(nn.Linear(4, 4), "weight", "bias"),
@@ -156,8 +170,15 @@ COMMON = [
     with_buffer,
     weight_norm,
     lambda: parametrized(Doubled()),
+    lambda: views(lambda x: x.T),
+    lambda: views(lambda x: x[1::2, ::3]),
+    lambda: views(lambda x: x[::2], lambda x: x[1::2]),
+    lambda: views(lambda x: x[:5, 1::2].T, lambda x: x[2:, ::2]),
 ]
 RARE = [
+    lambda: views(lambda x: x, lambda x: x.T),
+    lambda: views(lambda x: x[:5], lambda x: x[4:]),
+    lambda: views(lambda x: x[:, ::2], lambda x: x[:, ::3]),
     hooked,
     partitioned,
     spectral_norm,
@@ -198,6 +219,40 @@ def named_nodes(node, name=""):
         yield from named_nodes(child, f"{name}.{own}" if name else own)
 
 
+PROCESSES = 6
+
+
+def make_mesh(rng):
+    """Some or all processes on one or two axes; this process is anywhere among them, or not at all."""
+    shape = rng.choice([(1,), (2,), (3,), (4,), (6,), (6,), (2, 2), (2, 3), (2, 3), (3, 2), (6, 1)])
+    return torch.distributed.DeviceMesh("cpu", np.reshape(rng.sample(range(PROCESSES), int(np.prod(shape))), shape).tolist())
+
+
+def shard_some(rng, tree):
+    """Make DTensors of some tensors, of other lengths than before, so that parts are uneven, or empty here."""
+    for _, node in named_nodes(tree):
+        for tensor in node.tensors:
+            if rng.random() < 0.2 and tensor.kind == "plain" and "." not in tensor.name:
+                x = getattr(node.module, tensor.name)
+                y = make_sharded(rng, make_mesh(rng), [length + rng.randint(-1, 3) for length in x.shape], x.dtype)
+                setattr(node.module, tensor.name, y if tensor.is_buffer else nn.Parameter(y))
+
+
+def make_sharded(rng, mesh, shape, dtype):
+    placements = rng.choices([tensors.Replicate(), *map(tensors.Shard, range(len(shape)))], k=mesh.ndim)
+    x = tensors.ones(shape, dtype=dtype, device_mesh=mesh, placements=placements)
+    return x.T if x.ndim == 2 and rng.random() < 0.2 else x
+
+
+def is_sharded(x):
+    return isinstance(x, tensors.DTensor)
+
+
+def local(x):
+    """The memory of a tensor in this process."""
+    return (x.to_local() if is_sharded(x) else x).detach()
+
+
 def tie_some(rng, tree):
     """Tie weights of layers as objects or as memory, or let them overlap."""
     layers = [node for _, node in named_nodes(tree) if any(t.name == "weight" and t.kind == "plain" for t in node.tensors)]
@@ -210,7 +265,7 @@ def tie_some(rng, tree):
                 other.module.weight = weight
             elif how < 0.8 and not hasattr(weight, "ds_shape"):
                 other.module.weight = nn.Parameter(weight.data)
-            elif how < 0.85:
+            elif how < 0.85 and not is_sharded(weight):
                 other.module.weight = nn.Parameter(weight.data[1:])
 
 
@@ -245,15 +300,27 @@ class Place:
     @property
     def addresses(self):
         """Those of all elements in order; an object's identity, if it has none."""
-        if self.tensor.kind in ("computed", "lazy") or not self.stored[0].numel():
+        if self.tensor.kind in ("computed", "lazy") or not local(self.stored[0]).numel():
             return (id(self.stored[0]),)
-        x = self.stored[0]
-        offsets = sum(index * stride for index, stride in zip(np.indices(x.shape), x.stride(), strict=True))
-        return tuple((x.data_ptr() + np.ravel(offsets) * x.element_size()).tolist())
+        return addresses_of(local(self.stored[0]))
 
     @property
     def is_frozen(self):
         return not self.tensor.is_buffer and any(not x.requires_grad for x in self.stored)
+
+    @property
+    def is_cut(self):
+        """Whether some process lacks a part of the tensor."""
+        x = self.stored[0]
+        if not is_sharded(x):
+            return False
+        shards = [count for count, placement in zip(x.device_mesh.shape, x.placements, strict=True) if placement.is_shard()]
+        return x.device_mesh.size() < PROCESSES or max(shards, default=1) > 1
+
+
+def addresses_of(x):
+    offsets = sum(index * stride for index, stride in zip(np.indices(x.shape), x.stride(), strict=True))
+    return tuple((x.data_ptr() + np.ravel(offsets) * x.element_size()).tolist())
 
 
 def group(places):
@@ -306,7 +373,19 @@ def expectation(places, rules, tied, frozen):
 
 def current(place):
     """What the module computes with."""
-    return [x.detach().clone() for x in place.stored if not torch.nn.parameter.is_lazy(x)]
+    return [local(x).clone() for x in place.stored if not torch.nn.parameter.is_lazy(x)]
+
+
+def part(whole, x):
+    """What this process has of the whole of a DTensor: on each axis of the mesh in turn, its chunk of what it has so far."""
+    coordinate = x.device_mesh.get_coordinate()
+    if coordinate is None:
+        return whole.new_empty(0)
+    for number, count, placement in zip(coordinate, x.device_mesh.shape, x.placements, strict=True):
+        if placement.is_shard():
+            chunks = whole.chunk(count, placement.dim)
+            whole = chunks[number] if number < len(chunks) else whole.narrow(placement.dim, 0, 0)
+    return whole
 
 
 def assert_filled(stream, members, initializer, before, seed):
@@ -316,10 +395,30 @@ def assert_filled(stream, members, initializer, before, seed):
             assert all(torch.equal(x, y) for x, y in zip(current(member), before[member.name], strict=True)), member.name
         return
     computed = place.tensor.kind == "computed"
-    values = (place.node.module.weight if computed else place.stored[0]).detach()
-    expected = torch.empty(values.shape, dtype=values.dtype)
+    x = place.node.module.weight if computed else place.stored[0]
+    expected = torch.empty(x.shape, dtype=x.dtype)
     INITIALIZERS[initializer](expected, generator=gi.Generator(seed).spawn(stream))
-    torch.testing.assert_close(values, expected, rtol=1e-5 if computed else 0, atol=1e-6 if computed else 0)
+    expected = part(expected, x) if is_sharded(x) else expected
+    torch.testing.assert_close(local(x), expected, rtol=1e-5 if computed else 0, atol=1e-6 if computed else 0)
+
+
+def assert_reported(report, filled):
+    """All rows, and one digest of what all processes have the same bits of."""
+    assert sorted(row.name for row in report.rows) == sorted(filled)
+    kept = {name for name, (_, initializer) in filled.items() if initializer in ("keep", "frozen")}
+    cut = {name for name, (members, _) in filled.items() if members[0].is_cut}
+    computed = {name for name, (members, _) in filled.items() if members[0].tensor.kind == "computed"}
+    assert {row.name for row in report.rows if not row.digest} == kept | cut
+    assert sorted(report.apart) == sorted(kept | cut | computed)
+    shared = sorted(set(filled) - kept - cut - computed)
+    assert report.digest == gi.digest({name: local(filled[name][0][0].stored[0]) for name in shared})
+
+
+def assert_gaps_untouched(node, places):
+    """Of the tensor that parameters are views of, the elements that are in none."""
+    inside = {address for place in places for address in place.addresses}
+    gaps = [address not in inside for address in addresses_of(node.whole)]
+    assert (node.whole.flatten()[gaps] == 1).all()
 
 
 # Calls.
@@ -358,6 +457,7 @@ def run(number):
     rng = random.Random(number)
     torch.manual_seed(number)
     tree = make_tree(rng, rng.randint(1, 3))
+    shard_some(rng, tree)
     tie_some(rng, tree)
     freeze_some(rng, tree)
     prefix = rng.choice(["", "", "part.1"])
@@ -378,7 +478,7 @@ def run(number):
         filled = {place.name: ([place], "keep") for place in everything}
     else:
         report = gi.initialize(wrapped(tree), rules, **call)
-        assert sorted(row.name for row in report.rows) == sorted(filled)
+        assert_reported(report, filled)
         assert sorted(report.buffers) == sorted(place.name for place in everything if place.tensor.is_buffer and not buffers)
         left = [name for name, (members, initializer) in filled.items() if any(place.is_frozen for place in members)]
         assert sorted(report.frozen) == sorted(name for name in left if filled[name][1] in ("frozen", "keep"))
@@ -387,9 +487,19 @@ def run(number):
                 filled[place.name] = [place], "keep"
     for stream, (members, initializer) in filled.items():
         assert_filled(stream, members, initializer, before, number)
+    for _, node in named_nodes(tree):
+        if node.whole is not None:
+            assert_gaps_untouched(node, everything)
     return str(caught.value) if errors else ""
 
 
+@pytest.fixture
+def group_of_some():
+    with fake_group(PROCESSES):
+        yield
+
+
+@pytest.mark.usefixtures("group_of_some")
 @pytest.mark.filterwarnings("ignore:Initializing zero-element", "ignore:Lazy modules", "ignore:rules should match")
 @pytest.mark.parametrize("numbers", [range(100), pytest.param(range(100, 2100), marks=pytest.mark.slow)], ids=["100", "2000"])
 def test_random_trees(numbers):

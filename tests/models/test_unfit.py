@@ -10,6 +10,7 @@ import pytest
 
 import gpuinit as gi
 from gpuinit import rules
+from tests.support.groups import fake_group
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -161,13 +162,9 @@ def test_lazy_parameters(make, name, of_rules):
 
 
 @pytest.fixture
-def fake_group():
-    """A process group of two, of which the other one is not there."""
-    distributed = pytest.importorskip("torch.distributed")
-    store = pytest.importorskip("torch.testing._internal.distributed.fake_pg").FakeStore()
-    distributed.init_process_group("fake", store=store, rank=0, world_size=2)
-    yield
-    distributed.destroy_process_group()
+def group_of_two():
+    with fake_group(2):
+        yield
 
 
 def small():
@@ -175,7 +172,7 @@ def small():
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
-@pytest.mark.usefixtures("fake_group")
+@pytest.mark.usefixtures("group_of_two")
 @pytest.mark.parametrize("original", [False, True])
 @pytest.mark.parametrize("nested", [False, True])
 def test_fsdp1(original, nested):

@@ -81,6 +81,24 @@ def test_ties_of_arrays_without_elements():
     assert [row.name for row in rows] == ["embed.weight", "other"]
 
 
+@pytest.mark.filterwarnings("ignore:Initializing zero-element")
+@pytest.mark.parametrize(
+    ("tied", "names"),
+    [
+        ({"b": "c"}, ["c", "d"]),
+        ({"c": "b"}, ["b", "d"]),
+        ({"b": "elsewhere"}, ["elsewhere", "d"]),
+        ({"b": "d"}, ["d"]),
+        ({"a": "d", "c": "d"}, ["d"]),
+    ],
+)
+def test_an_array_without_elements_by_several_names(tied, names):
+    """What `tied` says of one of its names counts for all."""
+    arrays = dict.fromkeys("abc", np.empty((0, 4))) | {"d": np.empty((0, 4))}
+    rows = gi.initialize(arrays, [("*", "normal_")], seed=3, tied=tied).rows
+    assert [row.name for row in rows] == names
+
+
 TIED_ERRORS = [
     (["embed.weight"], TypeError, r"tied must be a mapping of names to .* got \['embed\.weight'\]"),
     ({"embed.weight": 3}, TypeError, "tied must be a mapping of names"),
