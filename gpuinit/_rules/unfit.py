@@ -54,7 +54,7 @@ def why_unfit(tensor: Any, own_name: str = "", module: Any = None, fsdp: Any = N
 def _computed_from(own_name: str, module: Any) -> str:
     """The name of the plain attribute that a hook of the module computes from this parameter and others; empty if none does."""
     base, _, suffix = own_name.rpartition("_")
-    if not base or suffix not in ("g", "v", "orig") or not torch_private.has_forward_pre_hooks(module):
+    if not base or suffix not in ("g", "v", "u", "orig") or not torch_private.has_forward_pre_hooks(module):
         return ""
     return base if hasattr(vars(module).get(base), "shape") else ""
 
