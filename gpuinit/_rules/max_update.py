@@ -53,7 +53,7 @@ def mup(base_shapes: Any, rules: Any = None, *, in_first: Sequence[str | type] =
         may lie on torch's meta device.
     rules : list of (pattern, initializer), optional
         How the base model is initialized; `torch_defaults()` if None.
-    in_first : sequence of str or class
+    in_first : list or tuple of str or class
         Patterns of the weights whose axes are (in, out) instead of (out, in), as an embedding's (entries, width) are.
 
     Returns
@@ -63,7 +63,8 @@ def mup(base_shapes: Any, rules: Any = None, *, in_first: Sequence[str | type] =
     Raises
     ------
     TypeError, ValueError
-        At once, if `base_shapes` or `rules` is none; in `gpuinit.initialize`, before anything is written, if the base lacks
+        At once, if `base_shapes`, `rules` or `in_first` is none;
+        in `gpuinit.initialize`, before anything is written, if the base lacks
         parameters (ten are named) or has them with other numbers of axes, or if what `rules` has for a hidden or output weight
         cannot be scaled: `orthogonal_`, `sparse_` and plain callables.
 
