@@ -135,7 +135,7 @@ def _function(text: str) -> Call:
         call = parse_initializer(text)
     except (TypeError, ValueError) as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-    if not isinstance(call, Call):
+    if type(call) is not Call:
         raise argparse.ArgumentTypeError(f"must be a function of gpuinit, got {text!r}")
     return call
 

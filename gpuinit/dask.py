@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from gpuinit._contract.arguments import integer, is_integer, short_repr, unwrap
+from gpuinit._contract.arguments import attribute, integer, is_a, is_integer, short_repr, type_name, unwrap
 from gpuinit._contract.digests import CONTRACT_VERSION
 from gpuinit._contract.dtypes import as_dtype, working
 from gpuinit._contract.generator import Generator, default_generator
@@ -114,6 +114,8 @@ class _Fill:
         begin = copy.copy(generator)
         end = copy.copy(begin)
         self.write(np.empty(nothing.shape, self.dtype), nothing, end)
+        for name, value in self.parameters.items():
+            _check_repr(name, value)
         if generator and begin and end:
             begin.state |= {"position": generator.reserve(end.position - begin.position).block}
         return replace(self, generator=begin)
@@ -128,6 +130,14 @@ class _Fill:
     def __dask_tokenize__(self) -> Any:
         stream = self.generator and self.generator.reserve(0)  # of a generator's state, what values depend on
         return CONTRACT_VERSION, self.name, self.parameters, stream, self.shape, self.dtype.name, self.backend
+
+
+def _check_repr(name: str, value: Any) -> None:
+    """Refuse a value whose `repr` raises, which the array's name is made from when a generator has moved."""
+    try:
+        repr(value)
+    except Exception as error:
+        raise TypeError(f"{name} must have a repr, got {short_repr(value)}: {error}") from error
 
 
 def _array(fill: _Fill, chunks: tuple[tuple[int, ...], ...]) -> Any:
@@ -166,7 +176,7 @@ def _lazy(initializer: Callable[..., Any], make: Callable[..., Any] = _array, bu
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         given = bound.arguments
-        shape, kind = _lengths(given["shape"]), as_dtype(given["dtype"])
+        shape, kind = _lengths(given["shape"]), _dtype(given["dtype"])
         chunks = _chunks(given["chunks"], shape, kind)
         parameters = {name: unwrap(given[name]) for name in own}
         fill = _Fill(initializer, parameters, None, shape, kind, _backend(given["like"]))
@@ -184,10 +194,17 @@ def _documentation(name: str, own: Collection[str], random: bool, but: str) -> s
     return _DOC.format(name=name, but=but, own=names + _SEED * random)
 
 
+def _dtype(given: Any) -> np.dtype[Any]:
+    try:
+        return as_dtype(given)
+    except Exception as error:  # of an object's own attributes too
+        raise TypeError(f"dtype must be one that NumPy knows, got {short_repr(given)}: {error}") from error
+
+
 def _lengths(shape: Any) -> tuple[int, ...]:
     lengths = (shape,) if is_integer(shape) else shape
-    if not isinstance(lengths, (tuple, list)):
-        raise TypeError(f"shape must be an int or a tuple of ints, got {short_repr(shape)} of type {type(shape).__name__}")
+    if not is_a(lengths, (tuple, list)):
+        raise TypeError(f"shape must be an int or a tuple of ints, got {short_repr(shape)} of type {type_name(shape)}")
     lengths = tuple(integer(f"shape[{axis}]", length) for axis, length in enumerate(lengths))
     if math.prod(lengths) > MOST_ELEMENTS:  # before Dask begins to count chunks
         raise ValueError(f"shape must have at most 2**62 elements, got shape={lengths}")
@@ -199,8 +216,8 @@ def _chunks(given: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[t
     try:
         chunks: tuple[tuple[int, ...], ...] = da.core.normalize_chunks(given, shape, dtype=dtype)
         wrong = "" if all(map(_cut, chunks, shape)) else "lengths must be ints >= 0"
-    except (ArithmeticError, NotImplementedError, TypeError, ValueError) as error:
-        wrong = str(error)
+    except Exception as error:  # of an object's own methods too
+        wrong = str(error) or type_name(error)
     if wrong:
         raise ValueError(f"chunks must be chunks that Dask takes for shape {shape}, got chunks={short_repr(given)}: {wrong}")
     return chunks
@@ -213,7 +230,7 @@ def _cut(lengths: tuple[int, ...], whole: int) -> bool:
 def _generator(seed: Any) -> Generator:
     if seed is None:
         return default_generator
-    return seed if isinstance(seed, Generator) else Generator(seed)
+    return seed if is_a(seed, Generator) else Generator(seed)
 
 
 def _backend(like: Any) -> str:
@@ -221,7 +238,7 @@ def _backend(like: Any) -> str:
     if like is None:
         name, kind = "Dask's configuration array.backend", array_creation_dispatch.backend
     else:
-        name, kind = "like", type(getattr(like, "_meta", like)).__module__.partition(".")[0]
+        name, kind = "like", type_name(attribute(like, "_meta", like)).partition(".")[0]
     if kind not in ("numpy", "cupy"):
         raise TypeError(f"{name} must stand for NumPy or CuPy arrays, got {kind if like is None else short_repr(like)}")
     return str(kind)

@@ -13,9 +13,9 @@ import numpy as np
 
 from gpuinit._backends import host
 from gpuinit._backends.operations import Backend, Operation, Orthogonal, perform
-from gpuinit._backends.view import View, type_name
+from gpuinit._backends.view import View
 from gpuinit._backends.views import view_of
-from gpuinit._contract.arguments import short_repr
+from gpuinit._contract.arguments import short_repr, type_name
 from gpuinit._contract.dtypes import INEXACT, native
 from gpuinit._contract.shards import Shard
 

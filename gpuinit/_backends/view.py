@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple
 
+from gpuinit._contract.arguments import type_name
 from gpuinit._contract.shards import Shard
 
 
@@ -30,14 +31,6 @@ class View(NamedTuple):
     def context(self) -> AbstractContextManager[Any]:
         """Return the scope, or one that does nothing."""
         return self.scope() if self.scope else contextlib.nullcontext()
-
-
-def type_name(x: Any) -> str:
-    """Return an object's type as error messages name it."""
-    try:
-        return f"{type(x).__module__}.{type(x).__qualname__}".removeprefix("builtins.")
-    except Exception:  # of a metaclass, which may be anybody's
-        return "an object whose type has no name"
 
 
 def read_only_error(x: Any) -> TypeError:

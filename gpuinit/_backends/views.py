@@ -14,7 +14,8 @@ import numpy as np
 
 from gpuinit._backends.gpu import usable_cupy
 from gpuinit._backends.torch_tensors import view_of_dtensor, view_of_tensor
-from gpuinit._backends.view import View, read_only_error, type_name
+from gpuinit._backends.view import View, read_only_error
+from gpuinit._contract.arguments import attribute, is_a, type_name
 
 
 def view_of(x: Any) -> View:
@@ -26,12 +27,12 @@ def view_of(x: Any) -> View:
         return view_of_tensor(x)
     for library, (class_name, view) in _LIBRARIES.items():
         kind = getattr(sys.modules.get(library), class_name, None)
-        if isinstance(kind, type) and _is_instance(x, kind):
+        if isinstance(kind, type) and is_a(x, kind):
             return view(x)
     if not issubclass(type(x), type):  # a class has its instances' methods
-        if _has(x, "__dlpack__") and _has(x, "__dlpack_device__"):
+        if attribute(x, "__dlpack__") is not None and attribute(x, "__dlpack_device__") is not None:
             return _view_by_dlpack(x)
-        if _has(x, "__cuda_array_interface__"):
+        if attribute(x, "__cuda_array_interface__") is not None:
             return _view_by_cuda_array_interface(x)
     raise TypeError(
         "x must be an array that can be filled in place: a numpy.ndarray, cupy.ndarray, torch.Tensor, or an object with "
@@ -39,24 +40,10 @@ def view_of(x: Any) -> View:
     )
 
 
-def _is_instance(x: Any, kind: type) -> bool:
-    try:
-        return isinstance(x, kind)
-    except Exception:  # of an object's `__class__`, which may be anything
-        return False
-
-
-def _has(x: Any, name: str) -> bool:
-    try:
-        return hasattr(x, name)
-    except Exception:  # of an object's `__getattr__`
-        return False
-
-
 def _view_of_numpy(x: Any) -> View:
     masked = getattr(sys.modules.get("numpy.ma"), "MaskedArray", np.matrix)  # NumPy imports it when it is first used
     if not issubclass(type(x), np.ndarray) or issubclass(type(x), (np.matrix, masked)):
-        raise TypeError(f"x must be a plain array, got {type(x).__name__}; give its data, as in numpy.asarray(x)")
+        raise TypeError(f"x must be a plain array, got {type_name(x)}; give its data, as in numpy.asarray(x)")
     array = np.asarray(x)
     if not array.flags.writeable:
         raise read_only_error(x)

@@ -5,11 +5,40 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from numbers import Complex, Integral, Rational, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from gpuinit._contract.dtypes import round_once
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs  # in typing since Python 3.13
+
+Kind = TypeVar("Kind")
+
+
+def is_a(value: Any, kind: type[Kind] | tuple[type[Kind], ...]) -> TypeIs[Kind]:
+    """Whether `value` is an instance of a class, or of one of a tuple; an object that raises when it is asked is none."""
+    try:
+        return isinstance(value, kind)
+    except Exception:  # of its `__class__`, which may be anything
+        return False
+
+
+def attribute(value: Any, name: str, default: Any = None) -> Any:
+    """An attribute of any object, which has none of those whose look-up raises."""
+    try:
+        return getattr(value, name, default)
+    except Exception:  # of its `__getattr__`
+        return default
+
+
+def type_name(value: Any) -> str:
+    """An object's type as error messages name it."""
+    try:
+        return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+    except Exception:  # of a metaclass, which may be anybody's
+        return "an object whose type has no name"
 
 
 def short_repr(value: Any) -> str:
@@ -28,13 +57,12 @@ def shorten(items: Sequence[str], most: int = 10) -> list[str]:
 
 def unwrap(value: Any) -> Any:
     """The Python number in a 0-d array or NumPy scalar; anything else itself."""
-    ndim = getattr(value, "ndim", None)
-    if not isinstance(ndim, int) or ndim != 0 or isinstance(value, (np.timedelta64, np.datetime64)):
-        return value
     try:
-        return value.item()
-    except Exception:  # no array after all, whatever it calls `item`; what it is, the caller's error says
-        return value
+        if getattr(value, "ndim", None) == 0 and not isinstance(value, (np.timedelta64, np.datetime64)):
+            return value.item()
+    except Exception:  # no array after all, whatever it calls `ndim` and `item`; what it is, the caller's error says
+        pass
+    return value
 
 
 def real(name: str, value: Any) -> float:
@@ -42,8 +70,8 @@ def real(name: str, value: Any) -> float:
     if type(value) is float:
         return value
     number = unwrap(value)
-    if not isinstance(number, Real) or isinstance(number, np.timedelta64):
-        raise TypeError(f"{name} must be a real number, got {short_repr(value)} of type {type(value).__name__}")
+    if not is_a(number, Real) or isinstance(number, np.timedelta64):
+        raise TypeError(f"{name} must be a real number, got {short_repr(value)} of type {type_name(value)}")
     try:
         return float(number)
     except OverflowError:
@@ -55,8 +83,8 @@ def real(name: str, value: Any) -> float:
 def number(name: str, value: Any) -> int | complex:
     """`value` as an int, if it is whole and exact, else as a complex number."""
     plain = unwrap(value)
-    if not isinstance(plain, Complex) or isinstance(plain, np.timedelta64):
-        raise TypeError(f"{name} must be a number, got {short_repr(plain)} of type {type(plain).__name__}")
+    if not is_a(plain, Complex) or isinstance(plain, np.timedelta64):
+        raise TypeError(f"{name} must be a number, got {short_repr(plain)} of type {type_name(plain)}")
     try:
         if isinstance(plain, Rational) and plain.denominator == 1:
             return int(plain.numerator)
@@ -73,7 +101,7 @@ def number(name: str, value: Any) -> int | complex:
 def complex_number(name: str, value: Any) -> complex:
     """`value` as a complex number."""
     number = unwrap(value)
-    return number if isinstance(number, complex) else complex(real(name, number))
+    return number if is_a(number, complex) else complex(real(name, number))
 
 
 def finite(name: str, value: Any) -> float:
@@ -124,20 +152,20 @@ def fraction(name: str, value: Any) -> float:
 
 def boolean(name: str, value: Any) -> bool:
     """`value` as a bool; no other object counts as true or false."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False, got {short_repr(value)} of type {type(value).__name__}")
+    if not is_a(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {short_repr(value)} of type {type_name(value)}")
     return bool(value)
 
 
 def is_integer(value: Any) -> bool:
     """Whether `value` is an integer of Python or NumPy; a bool is none."""
-    return isinstance(value, Integral) and not isinstance(value, (bool, np.timedelta64))
+    return type(value) is int or (is_a(value, Integral) and not isinstance(value, (bool, np.timedelta64)))
 
 
 def integer(name: str, value: Any, least: int = 0) -> int:
     """`value` as an int that is at least `least`."""
-    if type(value) is not int and not is_integer(value):
-        raise TypeError(f"{name} must be an int, got {short_repr(value)} of type {type(value).__name__}")
+    if not is_integer(value):
+        raise TypeError(f"{name} must be an int, got {short_repr(value)} of type {type_name(value)}")
     try:
         plain = int(value)
     except Exception as error:  # of a class of numbers that is not NumPy's or Python's

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gpuinit._contract.arguments import short_repr
+from gpuinit._contract.arguments import attribute, is_a, short_repr, type_name
 
 # Of the contract on values, docs/values.md: raised whenever any value changes.
 CONTRACT_VERSION = 3
@@ -45,14 +45,16 @@ def digest(arrays: Any, progress: Callable[[str], None] | None = None) -> str:
     >>> gi.digest({"b": np.zeros(2, np.float32)})[:16]
     '13e0c40a241121bd'
     """
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress must be a callable or None, got {short_repr(progress)}")
     total = hashlib.sha256()
     for name, array in _named(arrays):
-        if not isinstance(name, str):
-            raise TypeError(f"arrays must have strings as names, got {short_repr(name)} of type {type(name).__name__}")
+        if not is_a(name, str):
+            raise TypeError(f"arrays must have strings as names, got {short_repr(name)} of type {type_name(name)}")
         tensor = getattr(sys.modules.get("torch"), "Tensor", ())
         try:
-            parts = _parts_of_tensor(array) if isinstance(array, tensor) else _parts(array)
-        except TypeError as error:
+            parts = _parts_of_tensor(array) if is_a(array, tensor) else _parts(array)
+        except Exception as error:  # of an array's own attributes too
             raise TypeError(f"arrays must hold arrays, got {short_repr(name)}: {error}") from None
         total.update(_header(name, *parts[:2]))
         for piece in parts[2]:
@@ -82,9 +84,9 @@ Parts = tuple[str, tuple[int, ...], Iterator[np.ndarray]]
 
 def _named(arrays: Any) -> Any:
     """Return pairs of a name and an array."""
-    if isinstance(arrays, Mapping):
+    if is_a(arrays, Mapping):
         return arrays.items()
-    if callable(state_dict := getattr(arrays, "state_dict", None)) and not isinstance(arrays, type):
+    if callable(state_dict := attribute(arrays, "state_dict")) and not isinstance(arrays, type):
         return state_dict().items()
     return [("", arrays)]
 
@@ -96,8 +98,8 @@ def _header(name: str, dtype: str, shape: tuple[int, ...]) -> bytes:
 
 
 def _parts(array: Any) -> Parts:
-    if not all(hasattr(array, name) for name in ("dtype", "shape", "reshape")):
-        raise TypeError(f"{short_repr(array)} of type {type(array).__name__}")
+    if any(attribute(array, name) is None for name in ("dtype", "shape", "reshape")):
+        raise TypeError(f"{short_repr(array)} of type {type_name(array)}")
     dtype = np.dtype(array.dtype).newbyteorder("=")
     if dtype.hasobject:
         raise TypeError(f"an array of {dtype}, whose bytes are addresses")

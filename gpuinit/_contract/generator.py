@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpuinit._contract.arguments import integer, is_integer, short_repr
+from gpuinit._contract.arguments import attribute, integer, is_a, is_integer, short_repr, type_name
 
 BLOCK_BYTES = 16  # of the random words of a Philox4x32 block
 # Marks the spawn keys of named children, so that none is ever that of a numbered one: "name" in ASCII.
@@ -135,7 +135,7 @@ class Generator:
         >>> [c.state["spawn_key"] for c in g.spawn(2)]
         [[0], [1]]
         """
-        if isinstance(child, str):
+        if is_a(child, str):
             sequence = self._sequence
             try:
                 key = (*sequence.spawn_key, *_name_key(child))
@@ -200,15 +200,15 @@ def _name_key(name: str) -> tuple[int, ...]:
 def _parse_state(state: Any) -> tuple[np.random.SeedSequence, int]:
     """Return the seed sequence and position that a `Generator.state` describes."""
     fields = {"version", "entropy", "spawn_key", "position", "children"}
-    if not isinstance(state, dict) or set(state) != fields:
-        raise ValueError(f"state must be a dict with the keys {sorted(fields)}, got {state!r}")
-    if state["version"] != STATE_VERSION:
+    if not is_a(state, dict) or set(state) != fields:
+        raise ValueError(f"state must be a dict with the keys {sorted(fields)}, got {short_repr(state)}")
+    if not is_integer(state["version"]) or integer("version", state["version"]) != STATE_VERSION:
         raise ValueError(
-            f"state must be of version {STATE_VERSION}, got version={state['version']!r}; another version's position stands for "
-            "other values: seed a new Generator"
+            f"state must be of version {STATE_VERSION}, got version={short_repr(state['version'])}; another version's position "
+            "stands for other values: seed a new Generator"
         )
-    if not isinstance(state["spawn_key"], (list, tuple)):
-        raise TypeError(f"spawn_key must be a list of ints, got spawn_key={state['spawn_key']!r}")
+    if not is_a(state["spawn_key"], (list, tuple)):
+        raise TypeError(f"spawn_key must be a list of ints, got spawn_key={short_repr(state['spawn_key'])}")
     sequence = np.random.SeedSequence(
         integer("entropy", state["entropy"]),
         spawn_key=[_integer_to("spawn_key", word, 2**32 - 1) for word in state["spawn_key"]],
@@ -265,7 +265,7 @@ def as_generator(generator: Generator | int | None) -> Generator:
     """The generator that a fill's argument stands for: itself, a new one of an int seed, or the default one."""
     if generator is None:
         return default_generator
-    if isinstance(generator, Generator):
+    if type(generator) is Generator or is_a(generator, Generator):
         return generator
     if is_integer(generator):
         return Generator(integer("generator", generator))
@@ -285,9 +285,8 @@ _SEEDS = {
 
 def describe_source(name: str, value: Any) -> str:
     """What an error says of an argument that is no source of random bits: its type, and how to seed a generator from it."""
-    kind = type(value)
-    seed = next((seed for method, seed in _SEEDS.items() if hasattr(kind, method)), "")
-    if kind.__module__.partition(".")[0] in ("jax", "jaxlib"):
+    seed = next((seed for method, seed in _SEEDS.items() if attribute(type(value), method) is not None), "")
+    if type_name(value).partition(".")[0] in ("jax", "jaxlib"):
         seed = "int(jax.random.bits({}, dtype='uint32'))"
-    described = f"{short_repr(value)} of type {kind.__module__}.{kind.__qualname__}".replace("type builtins.", "type ")
+    described = f"{short_repr(value)} of type {type_name(value)}"
     return f"{described}; make one of it, once: {name} = gpuinit.Generator({seed.format(name)})" if seed else described

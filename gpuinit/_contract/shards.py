@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from gpuinit._contract.arguments import integer, short_repr
+from gpuinit._contract.arguments import integer, is_a, short_repr, type_name
 
 # The reals of a complex array, too, then have numbers that fit a signed 64-bit integer: backends count in these.
 MOST_ELEMENTS = 2**62
@@ -51,8 +51,8 @@ class Shard:
 
     def __post_init__(self) -> None:
         shape = _shape(self.global_shape)
-        if not isinstance(self.index, (tuple, list)):
-            raise TypeError(f"index must be a tuple of slices, got {short_repr(self.index)} of type {type(self.index).__name__}")
+        if not is_a(self.index, (tuple, list)):
+            raise TypeError(f"index must be a tuple of slices, got {short_repr(self.index)} of type {type_name(self.index)}")
         if len(self.index) != len(shape):
             raise ValueError(
                 f"index must have one slice for each axis of global_shape={shape}, got index={short_repr(self.index)}"
@@ -76,8 +76,8 @@ class Shard:
 
 
 def _shape(given: Any) -> tuple[int, ...]:
-    if not isinstance(given, (tuple, list)):
-        raise TypeError(f"global_shape must be a tuple of ints, got {short_repr(given)} of type {type(given).__name__}")
+    if not is_a(given, (tuple, list)):
+        raise TypeError(f"global_shape must be a tuple of ints, got {short_repr(given)} of type {type_name(given)}")
     shape = tuple(integer(f"global_shape[{axis}]", length) for axis, length in enumerate(given))
     if math.prod(shape) > MOST_ELEMENTS:
         raise ValueError(f"global_shape must have at most 2**62 elements, got global_shape={shape}")
@@ -87,12 +87,14 @@ def _shape(given: Any) -> tuple[int, ...]:
 def _bounds(axis: int, part: Any, length: int) -> slice:
     """`part` with ints for its ends, and no step."""
     name = f"index[{axis}]"
-    if not isinstance(part, slice):
+    if not is_a(part, slice):
         raise TypeError(
-            f"{name} must be a slice, got {short_repr(part)} of type {type(part).__name__}; slice(i, i + 1) is one element"
+            f"{name} must be a slice, got {short_repr(part)} of type {type_name(part)}; slice(i, i + 1) is one element"
         )
     if part.step is not None and integer(f"{name}.step", part.step) != 1:
-        raise ValueError(f"{name} must have step 1, got {part}; fill the parts of a strided index from a shard that spans them")
+        raise ValueError(
+            f"{name} must have step 1, got {short_repr(part)}; fill the parts of a strided index from a shard that spans them"
+        )
     start = 0 if part.start is None else integer(f"{name}.start", part.start)
     stop = length if part.stop is None else integer(f"{name}.stop", part.stop)
     if not start <= stop <= length:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from numbers import Real
 from typing import Any, TypeVar
 
-from gpuinit._contract.arguments import finite, short_repr
+from gpuinit._contract.arguments import finite, is_a, short_repr, type_name
 from gpuinit._contract.arithmetic import exact
 
 
@@ -59,8 +59,8 @@ def choose(name: str, kinds: type[Choice], value: Any, *, without: tuple[Choice,
     TypeError, ValueError
         If `value` is no string, or names none of the members accepted.
     """
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a string, got {short_repr(value)} of type {type(value).__name__}")
+    if type(value) is not str and not is_a(value, str):
+        raise TypeError(f"{name} must be a string, got {short_repr(value)} of type {type_name(value)}")
     try:
         kind = kinds(str.lower(value))
     except ValueError:
@@ -126,7 +126,7 @@ def calculate_gain(nonlinearity: str | NonLinearity, param: float | None = None)
     kind = choose("nonlinearity", NonLinearity, nonlinearity)
     if kind is not NonLinearity.LEAKY_RELU or param is None:
         return _exact_gain(kind, _DEFAULT_SLOPE)
-    if isinstance(param, bool) or not isinstance(param, Real):
+    if type(param) is bool or not is_a(param, Real):
         raise ValueError(f"param, the slope of leaky_relu, must be a finite number, got param={short_repr(param)}")
     return _exact_gain(kind, finite("param", param))
 

@@ -167,7 +167,7 @@ def _choices(header: Header, rules: Any, tied: Ties) -> tuple[list[tuple[Param, 
     initializers, unused = choose_initializers(rules, params)
     choices = list(zip(params, initializers, strict=True))
     for param, choice in choices:
-        if not isinstance(choice, Keep):
+        if type(choice) is not Keep:
             _check_dtype(param, choice)
     return choices, unused
 
@@ -197,7 +197,7 @@ def _check_dtype(param: Param, choice: Initializer) -> None:
 def _step(
     param: Param, tensor: Tensor, choice: Initializer, source: io.BufferedReader, memory: mmap.mmap, root: Generator
 ) -> Step:
-    if isinstance(choice, Keep):
+    if type(choice) is Keep:
         return Deferred(Entry(param, None, "keep", kept=True), lambda: _copy(source, memory, tensor.start, tensor.end))
     try:
         array: np.ndarray = np.ndarray(tensor.shape, as_dtype(tensor.dtype).newbyteorder("<"), memory, tensor.start)

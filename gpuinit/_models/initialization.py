@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gpuinit._contract.arguments import short_repr
+from gpuinit._contract.arguments import attribute, is_a, short_repr
 from gpuinit._contract.generator import Generator
 from gpuinit._models.report import Report
 from gpuinit._models.steps import Progress, carry_out, keep_frozen, parse_dtype, plan, root_of
@@ -126,9 +126,9 @@ def initialize(
 
 def _warn_of_broken_ties(model: Any, prefix: str, params: list[Param]) -> None:
     """Warn of weights that a model of Hugging Face's declares to be one, and that are not, as after `to_empty`."""
-    declared = getattr(model, "all_tied_weights_keys", None)
+    declared = attribute(model, "all_tied_weights_keys")
     number_of = {name: number for number, param in enumerate(params) for name in param.names}
-    for pair in declared.items() if isinstance(declared, Mapping) else ():
+    for pair in declared.items() if is_a(declared, Mapping) else ():
         name, other = (join(prefix, name) for name in pair)
         if name in number_of and other in number_of and number_of[name] != number_of[other]:
             warnings.warn(
@@ -139,12 +139,12 @@ def _warn_of_broken_ties(model: Any, prefix: str, params: list[Param]) -> None:
 
 
 def _check_prefix(prefix: Any) -> str:
-    if not isinstance(prefix, str):
+    if not is_a(prefix, str):
         raise TypeError(f"prefix must be the name of the model in a larger one, got {short_repr(prefix)}")
     return prefix.removesuffix(".")
 
 
 def _check_flags(**flags: Any) -> None:
     for name, value in flags.items():
-        if not isinstance(value, (bool, np.bool)):
+        if not is_a(value, (bool, np.bool)):
             raise TypeError(f"{name} must be True or False, got {short_repr(value)}")

@@ -11,14 +11,14 @@ import numpy as np
 from gpuinit import _console as console
 from gpuinit._backends.batching import perform_all
 from gpuinit._backends.targets import Write, observed, planned, target
-from gpuinit._contract.arguments import is_integer, short_repr
+from gpuinit._contract.arguments import attribute, is_a, is_integer, short_repr
 from gpuinit._contract.arithmetic import exact
 from gpuinit._contract.dtypes import EVERY, FLOATS, INEXACT, as_dtype, complex_of
 from gpuinit._contract.generator import Generator, describe_source
 from gpuinit._models.report import Entry, Report
 from gpuinit._models.untouched import cannot_be_told, watch
 from gpuinit._rules.aliasing import overlap
-from gpuinit._rules.calls import Call, Initializer, Keep
+from gpuinit._rules.calls import Call, Initializer, Keep, module_of, name_of
 from gpuinit._rules.matching import Rule
 from gpuinit._rules.parameters import Param
 from gpuinit._rules.parametrized import Parametrized
@@ -56,15 +56,14 @@ def plan(param: Param, array: Any, choice: Initializer, root: Generator, dtype: 
     `dtype` is the one in which values are drawn; None is the array's own.
     """
     generator = root.spawn(param.name)
-    if isinstance(choice, Keep):
+    if type(choice) is Keep:
         return Kept(Entry(param, array, "keep", kept=True))
     if isinstance(array, Unfit):
         raise TypeError(f"{param.name} {array.reason}")
     if isinstance(array, Parametrized):
         return _plan_parametrized(param, array, choice, root, dtype)
-    if not isinstance(choice, Call):
-        name = getattr(choice, "__name__", type(choice).__name__)
-        return Deferred(Entry(param, array, name), lambda: _call(choice, array, generator, param))
+    if type(choice) is not Call:
+        return Deferred(Entry(param, array, name_of(choice)), lambda: _call(choice, array, generator, param))
     entry = Entry(param, array, str(choice))
     try:
         step = _plan_call(entry, choice, generator, dtype)
@@ -95,18 +94,18 @@ def _plan_parametrized(
         entry.initializer = step.entry.initializer
         entry.distribution, entry.expected = step.entry.distribution, step.entry.expected
 
-    if isinstance(choice, Call):
+    if type(choice) is Call:
         draw(weight.copy())
     return Deferred(entry, lambda: draw(weight))
 
 
 def _call(choice: Callable[..., Any], array: Any, generator: Generator, param: Param) -> None:
     """Call what fills an array in its own way; if it filled another one instead, this one would be as it was, unnoticed."""
-    ours = str(getattr(choice, "__module__", "")).startswith("gpuinit.")  # they need no watching
+    ours = module_of(choice).startswith("gpuinit.")  # they need no watching
     try:
         is_untouched = cannot_be_told if ours else watch(array)
         returned = choice(array, generator, param)
-        if hasattr(returned, "shape") and returned is not array and not overlap(returned, array):
+        if attribute(returned, "shape") is not None and returned is not array and not overlap(returned, array):
             raise TypeError(f"a callable must fill the array that it is given, got another one returned: {short_repr(returned)}")
         if is_untouched():
             raise TypeError(
@@ -187,7 +186,7 @@ def parse_dtype(dtype: Any) -> np.dtype[Any]:
     """Return a floating dtype of NumPy or torch as NumPy's."""
     try:
         parsed = as_dtype(str(dtype).removeprefix("torch.") if type(dtype).__module__ == "torch" else dtype).newbyteorder("=")
-    except (TypeError, ValueError):
+    except Exception:  # of an object's own attributes too
         parsed = None
     if parsed is None or parsed.name not in FLOATS:
         raise TypeError(f"dtype must be one of {', '.join(sorted(FLOATS))}, got {short_repr(dtype)}")
@@ -196,7 +195,7 @@ def parse_dtype(dtype: Any) -> np.dtype[Any]:
 
 def root_of(seed: Any) -> Generator:
     """Return the generator of which each parameter has a child."""
-    if isinstance(seed, Generator):
+    if is_a(seed, Generator):
         return seed
     if not is_integer(seed):
         given = describe_source("seed", seed)
@@ -206,7 +205,7 @@ def root_of(seed: Any) -> Generator:
 
 def _progress_bar(progress: Progress, total: int) -> AbstractContextManager[Callable[[str], None]]:
     """Return what is called with the name of each parameter that is done."""
-    if progress is None or isinstance(progress, bool):
+    if progress is None or is_a(progress, bool):
         return console.progress("filling", total) if progress else nullcontext(lambda name: None)
     if not callable(progress):
         raise TypeError(f"progress must be True, False, None or a callable, got {short_repr(progress)}")

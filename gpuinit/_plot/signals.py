@@ -154,7 +154,7 @@ def _shapes(model: Any) -> list[tuple[int, int]]:
 def draw_weight(shape: tuple[int, int], init: Any, generator: Generator) -> Array:
     """A float64 array as an initializer fills it."""
     call = parse_initializer(init)
-    if not isinstance(call, Call):
+    if type(call) is not Call:
         raise TypeError(f"init must be a function of gpuinit, functools.partial of one, or a string, got init={short_repr(init)}")
     weight = np.zeros(shape)
     call(weight, generator=generator)

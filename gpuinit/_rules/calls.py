@@ -9,12 +9,12 @@ import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 
 from gpuinit._backends.targets import planned
-from gpuinit._contract.arguments import short_repr
+from gpuinit._contract.arguments import attribute, is_a, short_repr, type_name
 from gpuinit._contract.arithmetic import exact
 from gpuinit._contract.generator import Generator
 from gpuinit._initializers import basic, scaled, structured
@@ -35,6 +35,7 @@ _FOREIGN = ("cupy", "flax", "haiku", "jax", "keras", "numpy", "tensorflow", "tor
 _GIVEN = ("generator", "shard")
 
 
+@final
 @dataclass(frozen=True)
 class Call:
     """An initializer of this library and its arguments but the array."""
@@ -48,9 +49,10 @@ class Call:
         self.function(x, **self.keywords, **{name: value for name, value in given.items() if name in taken})
 
     def __str__(self) -> str:
-        return f"{self.function.__name__}({', '.join(f'{name}={value!r}' for name, value in self.keywords.items())})"
+        return f"{self.function.__name__}({', '.join(f'{name}={short_repr(value)}' for name, value in self.keywords.items())})"
 
 
+@final
 class Keep:
     """Leaves a parameter as it is."""
 
@@ -61,6 +63,7 @@ class Keep:
 keep = Keep()
 
 
+@final
 @dataclass(frozen=True)
 class ByParam:
     """Made by `by_param`."""
@@ -113,45 +116,56 @@ def parse_initializer(given: Any) -> RuleItem:
     TypeError, ValueError
         If it is none of those that a rule may have, or has arguments that its function does not take.
     """
-    if isinstance(given, str):
+    if is_a(given, str):
         return _parse(given)
-    if isinstance(given, (Call, Keep, ByParam)):
+    if type(given) is Call or type(given) is Keep or type(given) is ByParam:
         return given
     function, keywords = given, {}
-    if isinstance(given, functools.partial):
+    if is_a(given, functools.partial):
         function, keywords = given.func, given.keywords
     function = _namesake(function)
     if any(function is known for known in INITIALIZERS.values()):
-        if getattr(given, "args", ()):
+        if attribute(given, "args", ()):
             raise TypeError(f"an initializer must have its arguments by keyword, got {short_repr(given)}")
         return _make_call(function, keywords)
     if callable(given):
         return _check_callable(given)
     raise TypeError(
         f"an initializer must be one of gpuinit's functions, functools.partial of one, a string, keep or a callable; got "
-        f"{short_repr(given)} of type {type(given).__name__}"
+        f"{short_repr(given)} of type {type_name(given)}"
     )
 
 
 def _namesake(function: Any) -> Any:
     """The initializer that has the name of a function of `torch.nn.init`; any other function itself."""
-    if getattr(function, "__module__", None) != "torch.nn.init":
+    if module_of(function) != "torch.nn.init":
         return function
-    return INITIALIZERS.get(getattr(function, "__name__", "").removesuffix("_") + "_", function)
+    return INITIALIZERS.get(str(attribute(function, "__name__")).removesuffix("_") + "_", function)
+
+
+def module_of(function: Any) -> str:
+    """The name of the module that a function, or its class, is from; empty if that is not known."""
+    name = attribute(function, "__module__") or attribute(attribute(function, "__objclass__"), "__module__")
+    return name if type(name) is str else ""
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """The name of a function, or of a callable's class."""
+    name = attribute(function, "__name__")
+    return name if type(name) is str else str(attribute(type(function), "__name__", "a callable"))
 
 
 def _check_callable(given: Callable[..., Any]) -> Callable[..., Any]:
     """Check that a callable can be called as `initialize` does, as far as its signature and its origin show."""
-    function = given.func if isinstance(given, functools.partial) else given
-    origin = getattr(function, "__module__", None) or getattr(getattr(function, "__objclass__", None), "__module__", None)
-    if (library := str(origin).partition(".")[0]) in _FOREIGN:
+    function = given.func if is_a(given, functools.partial) else given
+    if (library := module_of(function).partition(".")[0]) in _FOREIGN:
         raise TypeError(
             f"a callable must take array, generator and Param, which one of {library} does not, got {short_repr(given)}; "
             "docs/moving.md has gpuinit's function for it"
         )
     try:
         signature = inspect.signature(given)
-    except (TypeError, ValueError):  # of some functions in C
+    except Exception:  # of some functions in C, and of a callable's own attributes
         return given
     try:
         signature.bind("array", "generator", "param")

@@ -98,7 +98,7 @@ def _parse_entry(entry: Any) -> list[Rule]:
     if "set" in entry:
         return _make_set(entry["set"])
     choice = parse_initializer(entry["initializer"])
-    if isinstance(choice, Call):
+    if type(choice) is Call:
         check_values(choice)
     return [(_compile(entry["regex"]) if "regex" in entry else entry["pattern"], entry["initializer"])]
 

@@ -9,9 +9,10 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, ParamSpec
 
-from gpuinit._contract.arguments import short_repr, shorten
+from gpuinit._contract.arguments import is_a, short_repr, shorten, type_name
 from gpuinit._contract.arithmetic import exact
-from gpuinit._rules.calls import ByParam, Call, Initializer, Keep, RuleItem, parse_initializer
+from gpuinit._contract.generator import Generator
+from gpuinit._rules.calls import ByParam, Call, Initializer, Keep, RuleItem, module_of, name_of, parse_initializer
 from gpuinit._rules.parameters import Param
 
 Pattern = str | re.Pattern[str] | type
@@ -61,7 +62,7 @@ def choose_initializers(rules: Any, params: Iterable[Param]) -> Choices:
             f"rules must match every parameter, got {len(unmatched)} without a rule; "
             f'add rules for them, or a last ("*", "keep"):\n{listed}'
         )
-    given = list(rules.items() if isinstance(rules, Mapping) else rules)
+    given = list(rules.items() if is_a(rules, Mapping) else rules)
     unused = [given[number] for number in _find_unused(read, decided)] if found else []
     return Choices([choice for _, choice in found if choice is not None], unused)
 
@@ -91,28 +92,33 @@ def warn_of_unused(rules: list[Rule]) -> None:
 
 def read_rules(rules: Any) -> list[tuple[Pattern, RuleItem]]:
     """Return rules with what their strings and partials stand for; errors as `choose_initializers`, except the last."""
-    if isinstance(rules, Mapping):
+    if is_a(rules, Mapping):
         rules = list(rules.items())
-    if not isinstance(rules, (list, tuple)):
+    if not is_a(rules, (list, tuple)):
         raise TypeError(
             "rules must be a list of pairs (pattern, initializer), or a mapping of patterns to initializers, got "
-            f"{short_repr(rules)} of type {type(rules).__name__}"
+            f"{short_repr(rules)} of type {type_name(rules)}"
         )
     return [_read_rule(number, rule) for number, rule in enumerate(rules)]
 
 
 def _read_rule(number: int, rule: Any) -> tuple[Pattern, RuleItem]:
-    if not isinstance(rule, (list, tuple)) or len(rule) != 2:
+    if not is_a(rule, (list, tuple)) or len(rule) != 2:
         raise TypeError(f"rules[{number}] must be a pair (pattern, initializer), got {short_repr(rule)}")
     pattern, given = rule
-    if not isinstance(pattern, (str, re.Pattern, type)):
-        raise TypeError(
-            f"rules[{number}] must have a string, a compiled regular expression or a class as pattern, got {short_repr(pattern)}"
-        )
+    check_pattern(f"rules[{number}]", pattern)
     try:
         return pattern, parse_initializer(given)
     except (TypeError, ValueError) as error:
         raise type(error)(f"rules[{number}], {short_repr(pattern)}: {error}") from None
+
+
+def check_pattern(name: str, pattern: Any) -> None:
+    """Refuse, in the argument `name`, what is no pattern."""
+    if not is_a(pattern, (str, re.Pattern, type)):
+        raise TypeError(
+            f"{name} must have a string, a compiled regular expression or a class as pattern, got {short_repr(pattern)}"
+        )
 
 
 def _match_all_names(rules: list[tuple[Pattern, RuleItem]], param: Param, decided: list[tuple[Param, int]]) -> Initializer | None:
@@ -133,17 +139,25 @@ def _match_all_names(rules: list[tuple[Pattern, RuleItem]], param: Param, decide
 
 
 def _same(a: Initializer, b: Initializer) -> bool:
-    return a == b or (isinstance(a, Keep) and isinstance(b, Keep))
+    try:
+        return a is b or bool(a == b) or (type(a) is Keep and type(b) is Keep)
+    except Exception:  # of a callable's own `__eq__`
+        return False
 
 
 def _show(choice: Initializer) -> str:
-    return str(choice) if isinstance(choice, (Call, Keep)) else short_repr(choice)
+    return str(choice) if type(choice) is Call or type(choice) is Keep else short_repr(choice)
 
 
 def _under(choice: Initializer, face: Param) -> Initializer:
-    if isinstance(choice, (Call, Keep)):
+    if type(choice) is Call or type(choice) is Keep:
         return choice
-    return functools.update_wrapper(lambda x, generator, param: choice(x, generator, face), choice)
+
+    def fill(x: Any, generator: Generator, param: Param) -> Any:
+        return choice(x, generator, face)
+
+    fill.__module__, fill.__name__ = module_of(choice), name_of(choice)
+    return fill
 
 
 def first_match(
@@ -162,7 +176,7 @@ def first_match(
 
 def _resolve(choice: RuleItem, param: Param) -> Initializer | None:
     """Return what a rule's item comes to for a parameter, or None if it is not for this one."""
-    if not isinstance(choice, ByParam):
+    if type(choice) is not ByParam:
         return choice
     given = choice.function(param)
     try:

@@ -12,12 +12,12 @@ import numpy as np
 
 from gpuinit._backends.operations import Constant, Fill
 from gpuinit._backends.targets import Write, planned
-from gpuinit._contract.arguments import is_integer, short_repr, shorten
+from gpuinit._contract.arguments import is_a, is_integer, short_repr, shorten
 from gpuinit._contract.distributions import Distribution, Normal, Point, Uniform
 from gpuinit._contract.generator import Generator
 from gpuinit._initializers.basic import constant_, normal_, trunc_normal_, uniform_
 from gpuinit._rules.calls import Call, Initializer, Keep, by_param
-from gpuinit._rules.matching import Rule, first_match, matches, read_rules, ready_made
+from gpuinit._rules.matching import Rule, check_pattern, first_match, matches, read_rules, ready_made
 from gpuinit._rules.parameters import Param, Shapes, find_parameters
 from gpuinit._rules.torch_layers import torch_defaults
 
@@ -53,7 +53,7 @@ def mup(base_shapes: Any, rules: Any = None, *, in_first: Sequence[str | type] =
         may lie on torch's meta device.
     rules : list of (pattern, initializer), optional
         How the base model is initialized; `torch_defaults()` if None.
-    in_first : sequence of str or class
+    in_first : list or tuple of str or class
         Patterns of the weights whose axes are (in, out) instead of (out, in), as an embedding's (entries, width) are.
 
     Returns
@@ -63,7 +63,8 @@ def mup(base_shapes: Any, rules: Any = None, *, in_first: Sequence[str | type] =
     Raises
     ------
     TypeError, ValueError
-        At once, if `base_shapes` or `rules` is none; in `gpuinit.initialize`, before anything is written, if the base lacks
+        At once, if `base_shapes`, `rules` or `in_first` is none;
+        in `gpuinit.initialize`, before anything is written, if the base lacks
         parameters (ten are named) or has them with other numbers of axes, or if what `rules` has for a hidden or output weight
         cannot be scaled: `orthogonal_`, `sparse_` and plain callables.
 
@@ -83,6 +84,10 @@ def mup(base_shapes: Any, rules: Any = None, *, in_first: Sequence[str | type] =
     hidden 0.01
     head 0.005
     """
+    if not is_a(in_first, (list, tuple)):
+        raise TypeError(f"in_first must be a list or tuple of patterns, got {short_repr(in_first)}")
+    for number, pattern in enumerate(in_first):
+        check_pattern(f"in_first[{number}]", pattern)
     base, read = _shapes(base_shapes), read_rules(torch_defaults() if rules is None else rules)
 
     def scale(param: Param) -> Any:
@@ -96,9 +101,12 @@ def mup(base_shapes: Any, rules: Any = None, *, in_first: Sequence[str | type] =
 
 
 def _shapes(base: Any) -> Shapes:
-    if isinstance(base, Mapping) and all(isinstance(shape, tuple) and all(map(is_integer, shape)) for shape in base.values()):
+    if is_a(base, Mapping) and all(is_a(shape, tuple) and all(map(is_integer, shape)) for shape in base.values()):
         return Shapes(base)
-    found = find_parameters(base)
+    try:
+        found = find_parameters(base)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"base_shapes: {error}") from error
     if not found:
         raise ValueError(f"base_shapes must have parameters, got {short_repr(base)}")
     return found[0][0].shapes
@@ -126,13 +134,13 @@ def _factor(shape: tuple[int, ...], base: tuple[int, ...], summed_over: int) -> 
 
 def _scale_initializer(choice: Initializer, factor: float, there: Param) -> Any:
     """What `choice` is to the base's parameter, times a factor, for one of any shape."""
-    if isinstance(choice, Call):
+    if type(choice) is Call:
         write = _plan(choice, there)
         if isinstance(write.operation, Constant):
             return choice
         if isinstance(write.operation, Fill) and not there.dtype.startswith("complex"):
             return _scale_distribution(write.operation.distribution, factor)
-    if factor == 1 or isinstance(choice, Keep):
+    if factor == 1 or type(choice) is Keep:
         return choice
     raise ValueError(
         f"rules must have a real fill or a constant for {there.name}, whose standard deviation is scaled, "

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpuinit._backends.views import view_of
-from gpuinit._contract.arguments import short_repr
+from gpuinit._contract.arguments import attribute, short_repr
 from gpuinit._contract.generator import Generator
 from gpuinit._rules.calls import ByParam, Call, Keep, by_param, parse_initializer
 from gpuinit._rules.parameters import Param
@@ -19,7 +19,7 @@ class _ButPadding:
     fill: Any
 
     def __call__(self, x: Any, generator: Generator, param: Param) -> None:
-        if isinstance(self.fill, Call):
+        if type(self.fill) is Call:
             self.fill(x, generator=generator)
         else:
             self.fill(x, generator, param)
@@ -32,7 +32,7 @@ class _ButPadding:
 
     @property
     def __name__(self) -> str:  # in a report
-        return f"but_padding({self.fill if isinstance(self.fill, Call) else getattr(self.fill, '__name__', '...')})"
+        return f"but_padding({self.fill if type(self.fill) is Call else attribute(self.fill, '__name__', '...')})"
 
 
 def but_padding(initializer: Any) -> ByParam:
@@ -61,7 +61,7 @@ def but_padding(initializer: Any) -> ByParam:
     >>> of_embeddings = [("Embedding.weight", rules.but_padding("normal_(std=0.02)"))]
     """
     fill = parse_initializer(initializer)
-    if isinstance(fill, (Keep, ByParam)):
+    if type(fill) in (Keep, ByParam):
         raise TypeError(f"initializer must fill the array, got {short_repr(initializer)}; write it in the rule itself")
     with_zeros = _ButPadding(fill)
     return by_param(lambda param: fill if getattr(param.owner, "padding_idx", None) is None else with_zeros)

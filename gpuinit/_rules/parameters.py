@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from gpuinit._backends import torch_private
-from gpuinit._contract.arguments import short_repr
+from gpuinit._contract.arguments import attribute, is_a, short_repr, type_name
 from gpuinit._rules.aliasing import Memory, check_apart, memory_of
 from gpuinit._rules.modules import held_by, join, without_wrappers
 from gpuinit._rules.parametrized import Parametrized
@@ -151,7 +151,7 @@ def make_parameters(leaves: list[Leaf], tied: Ties = MappingProxyType({})) -> li
 def _fillable(array: Any) -> Any:
     """Return what initializers take: of a whole parameter under FSDP1, which they cannot tell from a part, its memory."""
     torch = sys.modules.get("torch")
-    if torch is not None and isinstance(array, torch.nn.Parameter) and torch_private.is_of_fsdp1(array):
+    if torch is not None and is_a(array, torch.nn.Parameter) and torch_private.is_of_fsdp1(array):
         return array.detach()
     return array
 
@@ -173,7 +173,7 @@ def check_names(names: Iterable[str]) -> None:
 def _shape(leaf: Leaf) -> tuple[int, ...]:
     try:
         return tuple(leaf.array.shape)
-    except (AttributeError, RuntimeError) as error:
+    except Exception as error:  # of an array's own attributes too
         raise TypeError(
             f"{leaf.name} must have a shape, got {short_repr(leaf.array)}; if it is a lazy parameter, run the module once, and "
             "then initialize it"
@@ -200,32 +200,37 @@ def _is_frozen(leaf: Leaf) -> bool:
     array = leaf.array.tensor if isinstance(leaf.array, Unfit) else leaf.array
     parameters = array.originals if isinstance(array, Parametrized) else [array]
     torch = sys.modules.get("torch")
-    return torch is not None and any(isinstance(x, torch.nn.Parameter) and not x.requires_grad for x in parameters)
+    return torch is not None and any(is_a(x, torch.nn.Parameter) and not x.requires_grad for x in parameters)
 
 
-def _leaves(node: Any, name: str, owners: tuple[Any, ...]) -> Iterator[Leaf]:
+_DEEPEST = 200  # nesting of a model; Python's own limit may pass for an error of a node's
+
+
+def _leaves(node: Any, name: str, owners: tuple[Any, ...], depth: int = 0) -> Iterator[Leaf]:
     """The arrays below a node of the model, whose name is `name`; what is None has no parameter there."""
-    if hasattr(node, "named_parameters") and not isinstance(node, type):
-        if hasattr(node, "named_modules"):
+    if depth > _DEEPEST:
+        raise RecursionError
+    if attribute(node, "named_parameters") is not None and not isinstance(node, type):
+        if attribute(node, "named_modules") is not None:
             for held in held_by(node):
                 yield Leaf(join(name, held.name), held.array, owners + held.owners, held.is_buffer)
         else:
             for own, array in node.named_parameters():
-                yield from _leaves(array, join(name, own), owners)
-    elif isinstance(node, (Mapping, list, tuple)):
-        for key, child in node.items() if isinstance(node, Mapping) else enumerate(node):
-            if not isinstance(key, (str, int)) or key == "":
+                yield from _leaves(array, join(name, own), owners, depth + 1)
+    elif is_a(node, (Mapping, list, tuple)):
+        for key, child in node.items() if is_a(node, Mapping) else enumerate(node):
+            if not is_a(key, (str, int)) or key == "":
                 raise TypeError(
                     f"model must have non-empty strings or integers as keys, got the key {short_repr(key)} in {name or 'model'}"
                 )
-            yield from _leaves(child, join(name, without_wrappers(str(key))), owners)
-    elif name and hasattr(node, "dtype") and _has_shape(node):
+            yield from _leaves(child, join(name, without_wrappers(str(key))), owners, depth + 1)
+    elif name and attribute(node, "dtype") is not None and _has_shape(node):
         reason = why_unfit(node)
         yield Leaf(name, Unfit(node, reason) if reason else node, owners)
     elif node is not None:
         raise TypeError(
             "model must be a mapping of names to arrays, perhaps nested, or have named_parameters() as a torch.nn.Module has, "
-            f"got {short_repr(node)} of type {type(node).__name__}" + (f" for {name}" if name else "")
+            f"got {short_repr(node)} of type {type_name(node)}" + (f" for {name}" if name else "")
         )
 
 
@@ -234,6 +239,8 @@ def _has_shape(node: Any) -> bool:
         return hasattr(node, "shape")
     except RuntimeError:  # of a lazy parameter, whose name the error about it tells
         return True
+    except Exception:  # of any other object's own
+        return False
 
 
 def _group_ties(leaves: list[Leaf], tied: Ties) -> list[list[Leaf]]:

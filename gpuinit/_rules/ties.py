@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from gpuinit._contract.arguments import short_repr
+from gpuinit._contract.arguments import is_a, short_repr
 
 Ties = Mapping[str, str]
 
@@ -14,7 +14,7 @@ def check_tied(tied: Any) -> Ties:
     """Return the argument `tied` as a mapping of names to names."""
     if tied is None:
         return {}
-    if not isinstance(tied, Mapping) or not all(isinstance(name, str) for pair in tied.items() for name in pair):
+    if not is_a(tied, Mapping) or not all(is_a(name, str) for pair in tied.items() for name in pair):
         raise TypeError(f"tied must be a mapping of names to the names whose streams they take, got {short_repr(tied)}")
     return tied
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from gpuinit._backends import torch_private
 from gpuinit._backends.torch_memory import why_partitioned
+from gpuinit._contract.arguments import is_a
 
 
 class Unfit(NamedTuple):
@@ -31,7 +32,7 @@ def why_unfit(tensor: Any, own_name: str = "", module: Any = None, fsdp: Any = N
     `fsdp` is the nearest wrapper of FSDP1 around the module.
     """
     torch = sys.modules.get("torch")
-    if torch is None or not isinstance(tensor, torch.Tensor) or torch.nn.parameter.is_lazy(tensor):
+    if torch is None or not is_a(tensor, torch.Tensor) or torch.nn.parameter.is_lazy(tensor):
         return ""
     if reason := why_partitioned(tensor):
         return f"is {reason}"

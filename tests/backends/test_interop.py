@@ -17,6 +17,7 @@ import gpuinit as gi
 from tests.support import fills
 from tests.support.arrays import to_host
 from tests.support.fills import NAMES, RANDOM
+from tests.support.hostile import HOSTILE, fail
 from tests.support.layouts import LAYOUTS, Window
 from tests.support.refusals import refused
 
@@ -241,25 +242,8 @@ def test_refused(name, kind):
 # Objects whose own methods raise.
 
 
-class OwnError(Exception):
-    """An object's own error."""
-
-
-def fail(*arguments, **options):
-    raise OwnError
-
-
-class Meta(type):
-    __getattribute__ = fail
-
-
-HOSTILE = {
-    "class": type("Hostile", (), {"__class__": property(fail)}),
-    "attributes": type("Hostile", (), {"__getattr__": fail}),
-    "all attributes": type("Hostile", (), {"__getattribute__": fail}),
-    "repr": type("Hostile", (), {"__repr__": fail}),
-    "equality": type("Hostile", (), {"__eq__": fail, "__hash__": fail, "__bool__": fail, "__len__": fail}),
-    "metaclass": Meta("Hostile", (), {}),
+ARRAYS = {
+    **HOSTILE,
     "DLPack": type("Hostile", (), {"__dlpack__": fail, "__dlpack_device__": fail}),
     "DLPack's device": type("Hostile", (), {"__dlpack__": fail, "__dlpack_device__": lambda self: "CPU"}),
     "DLPack's capsule": type("Hostile", (), {"__dlpack__": lambda self, **options: 1, "__dlpack_device__": lambda self: (1, 0)}),
@@ -270,9 +254,9 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("kind", ARRAYS)
 def test_objects_whose_methods_raise(kind):
-    x, state = HOSTILE[kind](), gi.default_generator.state
+    x, state = ARRAYS[kind](), gi.default_generator.state
     for name in ("normal_", "zeros_", "trunc_"):
         with pytest.raises(TypeError, match=r"^x must "):
             getattr(gi, name)(x)

@@ -249,8 +249,8 @@ def matrix(shape):
 KINDS = [
     (read_only, "read-only"),
     (lambda shape: np.broadcast_to(np.float32(1), shape), "read-only"),
-    (matrix, "plain array, got matrix"),
-    (lambda shape: np.ma.masked_array(array(np, shape), mask=np.ones(shape, bool)), "plain array, got MaskedArray"),
+    (matrix, "plain array, got numpy.matrix"),
+    (lambda shape: np.ma.masked_array(array(np, shape), mask=np.ones(shape, bool)), "plain array, got numpy.ma.*MaskedArray"),
 ]
 
 

@@ -207,7 +207,7 @@ ERRORS = [
     ({"rules": [*RULES, ("*", "trunc_")]}, ValueError, r"rules\[4\], '\*': .* must be one of constant_, .* got 'trunc_'"),
     ({"rules": [*RULES, ("*", gi.trunc_)]}, TypeError, r"rules\[4\], '\*': a callable must take array, generator and Param"),
     ({"rules": [*RULES, ("*", lambda x: None)]}, TypeError, r"a callable must take array, generator and Param, got <func"),
-    ({"rules": [*RULES, ("*", np.ones(3))]}, TypeError, r"an initializer must be .* got array\(.* of type ndarray"),
+    ({"rules": [*RULES, ("*", np.ones(3))]}, TypeError, r"an initializer must be .* got array\(.* of type numpy.ndarray"),
     ({"rules": [("*", rules.by_param(lambda p: 3))]}, TypeError, r"embedding\.weight, by_param: an initializer .* got 3"),
     ({"seed": -1}, ValueError, r"seed must not be negative, got seed=-1"),
     ({"seed": "1"}, TypeError, r"seed must be an int or a gpuinit\.Generator, got '1'"),
