@@ -131,8 +131,9 @@ def spectral_norm():
 
 
 def hooked():
-    node = layer(nn.utils.spectral_norm(nn.Linear(4, 4)), "bias", buffers=["weight_u"])
-    node.tensors += [Tensor("weight_orig", {"Linear"}, "unfit"), Tensor("weight_v", {"Linear"}, "unfit", is_buffer=True)]
+    node = layer(nn.utils.spectral_norm(nn.Linear(4, 4)), "bias")
+    node.tensors += [Tensor("weight_orig", {"Linear"}, "unfit")]
+    node.tensors += [Tensor(name, {"Linear"}, "unfit", is_buffer=True) for name in ("weight_u", "weight_v")]
     return node
 
 
