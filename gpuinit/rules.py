@@ -7,8 +7,8 @@ matches a parameter counts.
 from gpuinit._rules.calls import by_param, keep
 from gpuinit._rules.files import load
 from gpuinit._rules.max_update import mup
-from gpuinit._rules.padding import but_padding
+from gpuinit._rules.padding import zero_padding_row
 from gpuinit._rules.published import gpt2, resnet, vit
 from gpuinit._rules.torch_layers import torch_defaults
 
-__all__ = ["but_padding", "by_param", "gpt2", "keep", "load", "mup", "resnet", "torch_defaults", "vit"]
+__all__ = ["by_param", "gpt2", "keep", "load", "mup", "resnet", "torch_defaults", "vit", "zero_padding_row"]

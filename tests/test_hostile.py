@@ -112,7 +112,7 @@ CALLS = {
     },
     "initialize, a name in tied": (lambda e: initialize(tied={"a": e}), "^tied must "),
     "by_param": (rules.by_param, "^function must "),
-    "but_padding": (rules.but_padding, "^an initializer must "),
+    "zero_padding_row": (rules.zero_padding_row, "^an initializer must "),
     "gpt2": (rules.gpt2, "^n_layer must "),
     "resnet": (lambda e: rules.resnet(zero_init_residual=e), "^zero_init_residual must "),
     "mup": (rules.mup, "^base_shapes: model must "),

@@ -13,7 +13,7 @@ from gpuinit._rules.parameters import Param
 
 
 @dataclass(frozen=True)
-class _ButPadding:
+class _ZeroPaddingRow:
     """Fills, and then writes zeros to the row of the module's `padding_idx`."""
 
     fill: Any
@@ -32,10 +32,10 @@ class _ButPadding:
 
     @property
     def __name__(self) -> str:  # in a report
-        return f"but_padding({self.fill if type(self.fill) is Call else attribute(self.fill, '__name__', '...')})"
+        return f"zero_padding_row({self.fill if type(self.fill) is Call else attribute(self.fill, '__name__', '...')})"
 
 
-def but_padding(initializer: Any) -> ByParam:
+def zero_padding_row(initializer: Any) -> ByParam:
     """An initializer that leaves zeros in the row of an embedding's `padding_idx`, as `torch.nn.Embedding` does.
 
     The row may lie in another process's part of a sharded weight. Modules without a `padding_idx` get the initializer alone.
@@ -58,10 +58,10 @@ def but_padding(initializer: Any) -> ByParam:
     Examples
     --------
     >>> from gpuinit import rules
-    >>> of_embeddings = [("Embedding.weight", rules.but_padding("normal_(std=0.02)"))]
+    >>> of_embeddings = [("Embedding.weight", rules.zero_padding_row("normal_(std=0.02)"))]
     """
     fill = parse_initializer(initializer)
     if type(fill) in (Keep, ByParam):
         raise TypeError(f"initializer must fill the array, got {short_repr(initializer)}; write it in the rule itself")
-    with_zeros = _ButPadding(fill)
+    with_zeros = _ZeroPaddingRow(fill)
     return by_param(lambda param: fill if getattr(param.owner, "padding_idx", None) is None else with_zeros)

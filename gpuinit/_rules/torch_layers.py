@@ -13,7 +13,7 @@ from gpuinit._contract.arguments import shorten
 from gpuinit._initializers.basic import constant_, uniform_
 from gpuinit._rules.calls import by_param
 from gpuinit._rules.matching import Rule, ready_made
-from gpuinit._rules.padding import but_padding
+from gpuinit._rules.padding import zero_padding_row
 from gpuinit._rules.parameters import Param
 
 _LONGEST_KERNEL = 16  # along an axis, as of a Vision Transformer's patches
@@ -87,7 +87,7 @@ def torch_defaults() -> list[Rule]:
         _rule("Linear|_ConvNd", "weight", by_param(_weight)),
         _rule("Linear|_ConvNd", "bias", by_param(_bias)),
         _rule("Bilinear", "weight|bias", by_param(_bilinear)),
-        _rule("Embedding|EmbeddingBag", "weight", but_padding("normal_")),
+        _rule("Embedding|EmbeddingBag", "weight", zero_padding_row("normal_")),
         _rule("_NormBase|LayerNorm|GroupNorm|RMSNorm", "weight|running_var", "ones_"),
         _rule("_NormBase|LayerNorm|GroupNorm", "bias|running_mean|num_batches_tracked", "zeros_"),
         _rule("RNNBase|RNNCellBase", _RECURRENT, by_param(_recurrent)),

@@ -119,7 +119,7 @@ def test_row_of_the_padding(layer):
     expected[6] = 0
     assert model[0].weight.detach().numpy().tobytes() == expected.tobytes()
     assert model[0].weight._version > version
-    assert report.rows[0].initializer == "but_padding(normal_())"
+    assert report.rows[0].initializer == "zero_padding_row(normal_())"
 
 
 def filled_by_hand(x, generator, param):
@@ -137,19 +137,19 @@ def filled_by_hand(x, generator, param):
 @pytest.mark.parametrize("padding_idx", [None, 2])
 def test_any_initializer_but_the_padding(initializer, shown, fill, padding_idx):
     model = nn.Embedding(5, 4, padding_idx=padding_idx)
-    report = gi.initialize(model, [("*", rules.but_padding(initializer))], seed=3)
+    report = gi.initialize(model, [("*", rules.zero_padding_row(initializer))], seed=3)
     expected = np.empty((5, 4), np.float32)
     fill(expected, generator=gi.Generator(3).spawn("weight"))
     if padding_idx is not None:
         expected[padding_idx] = 0
     assert model.weight.detach().numpy().tobytes() == expected.tobytes()
-    assert report.rows[0].initializer == (shown if padding_idx is None else f"but_padding({shown})")
+    assert report.rows[0].initializer == (shown if padding_idx is None else f"zero_padding_row({shown})")
 
 
 @pytest.mark.parametrize("given", ["keep", rules.keep, rules.by_param(lambda param: "zeros_")])
 def test_what_cannot_leave_out_the_padding(given):
     with pytest.raises(TypeError, match="initializer must fill the array, got"):
-        rules.but_padding(given)
+        rules.zero_padding_row(given)
 
 
 class Linear(nn.Module):
