@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -143,6 +144,7 @@ def _function(text: str) -> Call:
 def program() -> NoReturn:
     """Run one command as a process of its own."""
     console.open_streams()
+    warnings.formatwarning = console.one_line
     stopping.raise_exits()
     try:
         sys.exit(_run())

@@ -73,6 +73,11 @@ def complain(about: str, error: Exception) -> None:
         discard(sys.stderr)
 
 
+def one_line(message: Warning | str, category: object, filename: str, lineno: int, line: str | None = None) -> str:
+    """Return a warning as a command shows it: without the place in the code, which says nothing to its user."""
+    return f"gpuinit: warning: {escaped(str(message))}\n"
+
+
 def escaped(text: str, but: str = "") -> str:
     """Return a text in which a terminal finds no commands: control and format characters, and odd spaces, are Python's escapes.
 

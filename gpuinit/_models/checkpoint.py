@@ -59,7 +59,7 @@ def initialize_file(
         As for `initialize`.
     tied : mapping of str to str, optional
         As for `initialize`. Names of a tied parameter that `safetensors.torch.save_model` left out of a file are in the file's
-        metadata, and need not be given.
+        metadata: do not give them here.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def fill_file(
     """Fill a new file as `initialize_file` does."""
     with open(path, "rb") as source:
         header, steps, memory, unused = _plan(source, rules, root, file, _allocate, tied)
-        warn_of_unused(unused)
+        warn_of_unused(unused, stacklevel=6)  # in the code that calls `initialize_file`
         _copy(source, memory, 0, header.end)
         report = carry_out(steps, root, progress, unused=unused)
     memory.flush()

@@ -80,13 +80,13 @@ def _find_unused(rules: list[tuple[Pattern, RuleItem]], decided: list[tuple[Para
     ]
 
 
-def warn_of_unused(rules: list[Rule]) -> None:
-    """Warn of rules that match nothing, unless they are of a ready-made set; the warning is for the caller's caller."""
+def warn_of_unused(rules: list[Rule], stacklevel: int = 3) -> None:
+    """Warn of rules that match nothing, except those of a ready-made set; by default in the code that calls the caller."""
     if patterns := [short_repr(pattern) for pattern, _ in (rule for rule in rules if not isinstance(rule, SetRule))]:
         warnings.warn(
             f"rules should match parameters, but {', '.join(shorten(patterns))} match{'es' * (len(patterns) == 1)} none",
             UserWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
 
 

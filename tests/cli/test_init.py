@@ -250,6 +250,14 @@ def test_a_closed_pipe(paths, command, arguments, code):
     assert "Traceback" not in run.stderr
 
 
+@pytest.mark.parametrize("option", [[], ["--dry-run"]])
+def test_a_rule_that_matches_nothing(paths, command, option):
+    write(paths[0], described({"a": ("F32", (4,))}))
+    run = subprocess.run([sys.executable, "-m", "gpuinit", *command, *option], capture_output=True, text=True)
+    assert run.returncode == 0
+    assert run.stderr == "gpuinit: warning: rules should match parameters, but '*.keep' matches none\n"
+
+
 def test_a_name_that_stdout_cannot_have(paths, command):
     write(paths[0], described({"\u00e9\u2713": ("F32", (4,)), "a.keep": ("F32", (4,))}))
     run = program(command, env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
@@ -332,7 +340,7 @@ import os, random, signal, sys, time
 from pathlib import Path
 import gpuinit
 from gpuinit import __main__
-from gpuinit._cli import init  # which the children need not import
+from gpuinit._cli import init  # imported once, here, and not by each child
 
 count, model, rules, out, report, errors = int(sys.argv[1]), *map(Path, sys.argv[2:])
 sys.argv[1:] = ["init", str(model), "--rules", str(rules), "--seed", "1", "-o", str(out), "--json", str(report)]

@@ -268,6 +268,15 @@ def test_names_in_errors_are_escaped(paths, name):
     fails(paths, ValueError, shown)
 
 
+def test_the_warning_of_a_rule_that_matches_nothing_is_for_the_caller(paths):
+    path, out = paths
+    write(path, described({"a": ("F32", (4,))}))
+    with pytest.warns(UserWarning, match="but 'x' matches none") as caught:
+        report = initialize_file(path, [("x", "ones_"), ("*", "zeros_")], seed=1, out=out)
+    assert [warning.filename for warning in caught] == [__file__]
+    assert report.unused == [("x", "ones_")]
+
+
 # Reports of files that others change.
 
 
