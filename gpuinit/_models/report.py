@@ -15,7 +15,7 @@ from gpuinit import _console as console
 from gpuinit._backends.dtensor import is_cut
 from gpuinit._backends.targets import Write
 from gpuinit._backends.views import view_of
-from gpuinit._contract.arguments import shorten
+from gpuinit._contract.arguments import short_repr, shorten
 from gpuinit._contract.digests import CONTRACT_VERSION, header, pieces
 from gpuinit._contract.distributions import Distribution
 from gpuinit._contract.generator import Generator
@@ -138,7 +138,7 @@ class Report:
         return [rows[entry.param.name] for entry in self._entries], "" if covers_none else total.hexdigest()
 
     def to_json(self) -> str:
-        """The rows, seed, digest, contract version and lists of names as JSON; what is not known, or infinite, is null."""
+        """Return the report as JSON, unused rules by their patterns; numbers that are not known, or infinite, are null."""
         import json
 
         rows = [{key: _finite_or_none(value) for key, value in row._asdict().items()} for row in self.rows]
@@ -150,6 +150,7 @@ class Report:
             "apart": self.apart,
             "frozen": self.frozen,
             "buffers": self.buffers,
+            "unused": [short_repr(pattern) for pattern, _ in self.unused],
             "parameters": rows,
         }
         return json.dumps(content, indent=2, allow_nan=False)

@@ -87,6 +87,7 @@ def test_json():
         "apart": ["kept"],
         "frozen": [],
         "buffers": [],
+        "unused": [],
         "parameters": [
             {
                 "name": "w",

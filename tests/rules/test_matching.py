@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 import warnings
 
@@ -107,6 +108,7 @@ def test_rules_of_a_dict_that_match_nothing():
     with pytest.warns(UserWarning, match="but 'x' matches none"):
         report = gi.initialize(arrays_of(*NAMES), {"x": "ones_", "*": "zeros_"}, seed=0)
     assert report.unused == [("x", "ones_")]
+    assert json.loads(report.to_json())["unused"] == ["'x'"]
 
 
 def test_a_dict_counts_in_its_order():
