@@ -122,7 +122,7 @@ class Judged:
 
     @property
     def against(self) -> list[tuple[Times | None, float]]:
-        """Each peer, if it was measured, and the least ratio to it; oneMKL need not be installed."""
+        """Each peer's times, None if it was not measured, and the minimum ratio to it. oneMKL is optional."""
         mkl = self.bar.mkl if self.mkl and has_avx512() else 0.0
         return [(self.torch, self.bar.torch), (self.numpy, self.bar.numpy), (self.mkl, mkl)]
 

@@ -1,6 +1,6 @@
-// The fills of `uniform.cuh`, `normal.cuh` and `narrow.cuh` for a CPU, as C functions gpuinit_<name>_<dtype>(task, out): to `out` goes,
-// run after run, what the task's transform makes of the words of the elements starts[k], starts[k] + 1 ... starts[k] + length - 1
-// of a fill whose first block is number `first` of the stream. gpuinit_<name>_<dtype>_size() is the size of such a transform. gpuinit_level() is that of the flags this CPU can run code of:
+// The fills of `uniform.cuh`, `normal.cuh` and `narrow.cuh` for a CPU, as C functions gpuinit_<name>_<dtype>(task, out). They write to
+// `out`, run after run, what the task's transform makes of the words of the elements starts[k], starts[k] + 1 ...
+// starts[k] + length - 1 of a fill whose first block is number `first` of the stream. gpuinit_<name>_<dtype>_size() is the size of such a transform. gpuinit_level() is that of the flags this CPU can run code of:
 // x86-64-v<level>, or 0. And gpuinit_repeat(value, out, count), for constants.
 #include "host_lanes.hpp"
 #include "narrow.cuh"

@@ -20,7 +20,7 @@ from gpuinit._contract.normal_cdf import interval
 
 # Of a truncation interval that is not narrow, in units of its fixed-point probabilities: as many values as 32-bit words have.
 LEAST_WIDTH = 2**32
-# Intervals up to so many std long are narrow, and shorter ones in proportion where they lie farther than one std from the mean:
+# The longest narrow interval, in std. More than one std from the mean, this limit is divided by the distance to the mean in std:
 # the error of the polynomial is then below 2**-25, or 2**-56, of their length.
 NARROW = {np.dtype(np.float32): 1 / 4, np.dtype(np.float64): 1 / 64}
 

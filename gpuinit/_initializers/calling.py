@@ -29,7 +29,7 @@ _NAMED = {"mode": Mode, "nonlinearity": NonLinearity, "distribution": Family}
 def initializer(function: Function) -> Function:
     """Let the array be given as `tensor=`, as torch does, and add a hint to errors where it is clear what was meant.
 
-    All of this happens after an error, so that a call without one costs no more.
+    All of this happens after an error. A call without one pays for one more function call, about 0.2 us.
     """
 
     @functools.wraps(function)

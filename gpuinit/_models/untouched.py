@@ -14,9 +14,9 @@ from gpuinit._contract.digests import pieces
 def watch(x: Any) -> Callable[[], bool]:
     """Return a function that says whether `x` is untouched since.
 
-    torch counts the writes to a tensor, except those past autograd, as to `x.data`: these change a checksum, unless they write
-    the very bytes that were there. Other arrays do not count writes, so they may have been given their own bytes again, as when
-    a model is initialized twice: they never count as untouched.
+    torch counts the writes to a tensor, except those that autograd does not see, such as writes to `x.data`. These change a
+    checksum, unless they write the same bytes again. Other arrays do not count writes. A callable may write the same bytes again,
+    for example when a model is initialized twice, so these arrays never count as untouched.
     """
     torch = sys.modules.get("torch")
     checksum = _checksum(x) if torch is not None and isinstance(x, torch.Tensor) else None
