@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import gpuinit as gi
+from gpuinit._contract.inverse_cdf import coefficients
 from tests.support import fills, reference
 from tests.support.arrays import to_host
 
@@ -100,15 +101,24 @@ def test_digest(xp):
     assert gi.digest(arrays) == expected
 
 
+TABLES = {
+    np.float32: "1d38f2437252ba6d78ff1786a9054355bd17f40a1c2e2c4100621fd194228904",
+    np.float64: "fccad274f27a97a3e1450af3f416523dd0d649e36158d0afeea95afff8f0776a",
+}
+
+
+def sha256_of(table):
+    return hashlib.sha256(table.astype(table.dtype.newbyteorder("<")).tobytes()).hexdigest()
+
+
+@pytest.mark.parametrize(("work", "sha256"), TABLES.items())
+def test_stored_table(work, sha256):
+    assert sha256_of(coefficients(np.dtype(work))) == sha256
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("work", "rows", "sha256"),
-    [
-        (np.float32, 4096, "1d38f2437252ba6d78ff1786a9054355bd17f40a1c2e2c4100621fd194228904"),
-        pytest.param(
-            np.float64, 16384, "fccad274f27a97a3e1450af3f416523dd0d649e36158d0afeea95afff8f0776a", marks=pytest.mark.slow
-        ),
-    ],
+    ("work", "rows", "sha256"), [(np.float32, 4096, TABLES[np.float32]), (np.float64, 16384, TABLES[np.float64])]
 )
 def test_table_digest(work, rows, sha256):
-    table = np.array([reference.row(r, work) for r in range(rows)], np.dtype(work).newbyteorder("<"))
-    assert hashlib.sha256(table.tobytes()).hexdigest() == sha256
+    assert sha256_of(np.array([reference.row(r, work) for r in range(rows)], work)) == sha256
