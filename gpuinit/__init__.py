@@ -39,8 +39,16 @@ if typing.TYPE_CHECKING:
     from gpuinit._models.initialization import initialize
     from gpuinit._models.report import Report
     from gpuinit._rules.parameters import Param
+    from gpuinit._seeding.construction import construct
+    from gpuinit._seeding.seeding import seeded
 else:
-    _LAZY_NAMES = {"Param": "_rules.parameters", "Report": "_models.report", "initialize": "_models.initialization"}
+    _LAZY_NAMES = {
+        "Param": "_rules.parameters",
+        "Report": "_models.report",
+        "construct": "_seeding.construction",
+        "initialize": "_models.initialization",
+        "seeded": "_seeding.seeding",
+    }
     _PUBLIC_MODULES = ("checkpoint", "dask", "plot", "rules")
 
     def __getattr__(name):
@@ -67,6 +75,7 @@ __all__ = [
     "Shard",
     "calculate_gain",
     "constant_",
+    "construct",
     "default_generator",
     "digest",
     "dirac_",
@@ -82,6 +91,7 @@ __all__ = [
     "ones_",
     "orthogonal_",
     "rules",
+    "seeded",
     "set_num_threads",
     "sparse_",
     "trunc_",

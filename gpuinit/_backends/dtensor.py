@@ -1,4 +1,4 @@
-"""What part of the whole this process holds of torch.distributed's `DTensor`: its local tensor, and that tensor's `Shard`."""
+"""What part of the whole this process holds of torch.distributed's `DTensor`: its local tensor, and where it lies in the whole."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import itertools
 import operator
 import sys
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 from gpuinit._backends import torch_private
 from gpuinit._backends.torch_memory import is_copied_view, why_not_its_own
-from gpuinit._contract.shards import Shard
+from gpuinit._contract.shards import Patches, Shard
 
 
-def local_part(x: Any) -> tuple[Any, Shard]:
+def local_part(x: Any) -> tuple[Any, Shard | Patches]:
     """Return the tensor in this process's memory, and its place in the whole.
 
     Raises
     ------
     TypeError
-        If the memory is not the caller's, or the placements do not make it one contiguous part, or are not those of the memory
-        that is there.
+        If the memory is not the caller's, or holds no values of the whole, or is not what the placements say.
     """
     if reason := why_not_its_own(x):
         raise TypeError(f"x must be a DTensor with memory of its own, got {reason}")
@@ -37,7 +37,7 @@ def local_part(x: Any) -> tuple[Any, Shard]:
             f"{tuple(torch_private.base(x).shape)}, cut from a copy that torch gathered; fill that DTensor as a whole, or what "
             "to_local() gives of it, with shard=gpuinit.Shard(...)"
         )
-    shard = Shard(tuple(x.shape), _index(x, coordinate))
+    shard = _place(x, coordinate)
     if shard.shape != tuple(tensor.shape) and (0 not in shard.shape or tensor.numel()):  # an empty part has any shape
         raise TypeError(
             f"x must have a local tensor of the shape {shard.shape} that its placements {x.placements} give for shape "
@@ -55,18 +55,57 @@ def is_cut(x: Any) -> bool:
     return any(cuts) or x.device_mesh.size() < sys.modules["torch.distributed"].get_world_size()
 
 
-def _index(x: Any, coordinate: list[int]) -> tuple[slice, ...]:
-    """The part that the placements leave to the process at `coordinate`: mesh axis after mesh axis, each cuts what the one
-    before left as `torch.chunk` does."""
+def _place(x: Any, coordinate: list[int]) -> Shard | Patches:
+    """The part or parts that the placements leave to the process at `coordinate`."""
     _refuse_unfit(x, coordinate)
-    bounds = [(0, length) for length in x.shape]
-    for axis, mesh_axes in _cuts(x):
-        for mesh_axis in mesh_axes:
-            start, stop = bounds[axis]
-            chunk = -(-(stop - start) // x.device_mesh.shape[mesh_axis])
-            place = coordinate[mesh_axis]
-            bounds[axis] = min(start + place * chunk, stop), min(start + (place + 1) * chunk, stop)
-    return tuple(slice(*ends) for ends in bounds)
+    axes: list[_Runs] = [[(0, length)] for length in x.shape]
+    for axis, mesh_axis, factor in _cuts(x):
+        size, number = x.device_mesh.shape[mesh_axis], coordinate[mesh_axis]
+        axes[axis] = _joined(run for part in _chunks(axes[axis], factor) for run in _chunks(part, size)[number])
+    whole = tuple(x.shape)
+    if all(len(runs) == 1 for runs in axes):
+        return Shard(whole, tuple(slice(*run) for [run] in axes))
+    parts = []
+    for chosen in itertools.product(*map(_placed, axes)):
+        parts.append((tuple(within for within, _ in chosen), Shard(whole, tuple(of_whole for _, of_whole in chosen))))
+    return Patches(whole, tuple(sum(stop - start for start, stop in runs) for runs in axes), tuple(parts))
+
+
+# Along an axis: the stretches of the whole, (start, stop), that lie one after the other in a part.
+_Runs = list[tuple[int, int]]
+
+
+def _chunks(runs: _Runs, count: int) -> list[_Runs]:
+    """Cut runs as `torch.chunk` cuts a tensor; the last chunks may be shorter, or empty."""
+    length = -(-sum(stop - start for start, stop in runs) // count)
+    chunks: list[_Runs] = []
+    for number in range(count):
+        chunk, before = [], 0
+        for start, stop in runs:
+            first = max(start, start + number * length - before)
+            last = min(stop, start + (number + 1) * length - before)
+            if first < last:
+                chunk.append((first, last))
+            before += stop - start
+        chunks.append(chunk)
+    return chunks
+
+
+def _joined(runs: Iterable[tuple[int, int]]) -> _Runs:
+    """Join runs that follow each other; if there are none, return an empty one."""
+    joined: _Runs = []
+    for start, stop in runs:
+        if joined and joined[-1][1] == start:
+            joined[-1] = joined[-1][0], stop
+        else:
+            joined.append((start, stop))
+    return joined or [(0, 0)]
+
+
+def _placed(runs: _Runs) -> list[tuple[slice, slice]]:
+    """Return where each run lies in the part, and in the whole."""
+    ends = list(itertools.accumulate(stop - start for start, stop in runs))
+    return [(slice(end - (stop - start), end), slice(start, stop)) for end, (start, stop) in zip(ends, runs)]
 
 
 def _refuse_unfit(x: Any, coordinate: list[int]) -> None:
@@ -82,18 +121,22 @@ def _refuse_unfit(x: Any, coordinate: list[int]) -> None:
                 "fill x.redistribute(placements=[Replicate() or Shard(axis), ...])"
             )
         if not (torch_private.split_factor(placement) or placement.is_replicate()):
-            raise _not_contiguous(x)
+            raise TypeError(
+                f"x must have the placements Shard(axis), _StridedShard(axis) and Replicate(), got a DTensor with placements "
+                f"{x.placements}; fill one of other placements, as distribute_tensor makes it, and redistribute it"
+            )
 
 
-def _cuts(x: Any) -> Any:
-    """Return the pairs (axis, mesh axes in the order in which they cut it).
+def _cuts(x: Any) -> list[tuple[int, int, int]]:
+    """Return the cuts in their order: the axis, the mesh axis that cuts it, and into how many pieces, of each of which a process
+    gets its share, it counts as cut before.
 
     A mesh axis of FSDP over tensor parallelism cuts after those that come later in the mesh: where it does is found by the
-    number of pieces that they leave.
+    number of pieces that they leave. Where no such order is found, the placements cut as they stand.
     """
     factors = [torch_private.split_factor(placement) for placement in x.placements]
     if max(factors, default=0) <= 1 and (order := torch_private.shard_order(x)):
-        return order
+        return [(axis, mesh_axis, 1) for axis, mesh_axes in order for mesh_axis in mesh_axes]
     sizes = x.device_mesh.shape
     cuts: dict[int, list[int]] = defaultdict(list)
     for mesh_axis in reversed(range(len(factors))):
@@ -101,13 +144,6 @@ def _cuts(x: Any) -> Any:
             later = cuts[x.placements[mesh_axis].dim]
             pieces = list(itertools.accumulate((sizes[other] for other in later), operator.mul, initial=1))
             if factors[mesh_axis] not in pieces:
-                raise _not_contiguous(x)
+                return [(x.placements[mesh_axis].dim, mesh_axis, factor) for mesh_axis, factor in enumerate(factors) if factor]
             later.insert(pieces.index(factors[mesh_axis]), mesh_axis)
-    return cuts.items()
-
-
-def _not_contiguous(x: Any) -> TypeError:
-    return TypeError(
-        f"x must have the placements Shard(axis) and Replicate(), or others that leave one part to each process, got a DTensor "
-        f"with placements {x.placements}; fill one of other placements, as distribute_tensor makes it, and redistribute it"
-    )
+    return [(axis, mesh_axis, 1) for axis, mesh_axes in cuts.items() for mesh_axis in mesh_axes]

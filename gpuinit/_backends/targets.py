@@ -17,18 +17,18 @@ from gpuinit._backends.view import View
 from gpuinit._backends.views import view_of
 from gpuinit._contract.arguments import short_repr, type_name
 from gpuinit._contract.dtypes import INEXACT, native
-from gpuinit._contract.shards import Shard
+from gpuinit._contract.shards import Patches, Shard, parts_of
 
 
 class Target(NamedTuple):
-    """A checked array: the view of its memory, its dtype in native byte order, and what part of a larger array it is, if any.
+    """A checked array: the view of its memory, its dtype in native byte order, and what part or parts of a larger array it is, if any.
 
     Shape and size are those of the whole: everything but the writing goes by them.
     """
 
     view: View
     dtype: np.dtype[Any]
-    shard: Shard | None
+    shard: Shard | Patches | None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -58,11 +58,15 @@ class Write(NamedTuple):
         """Write to the array, unless it has no elements, and tell its owner."""
         view = self.to.view
         if view.array.size and view.scope is None:
-            perform(_backend(view.backend), view.array, self.operation, self.to.shard)
+            self._perform_parts()
         elif view.array.size:
             with view.context():
-                perform(_backend(view.backend), view.array, self.operation, self.to.shard)
+                self._perform_parts()
         view.notify_owner()  # of a DTensor without elements here too, so that autograd finds the same in every process
+
+    def _perform_parts(self) -> None:
+        for array, shard in parts_of(self.to.view.array, self.to.shard):
+            perform(_backend(self.to.view.backend), array, self.operation, shard)
 
 
 # What is done with a write.
@@ -137,20 +141,21 @@ def target(x: Any, dtypes: frozenset[str] = INEXACT, shard: Shard | None = None)
     return Target(view, dtype, _check_shard(view, shard))
 
 
-def _check_shard(view: View, shard: Shard | None) -> Shard | None:
+def _check_shard(view: View, shard: Shard | None) -> Shard | Patches | None:
     """Return what part of a larger array the view is, by its owner or the caller; None if it is the whole."""
     if shard is view.shard is None:
         return None
     shape = tuple(view.array.shape)
     if shard is None:
-        shard = view.shard
-    elif view.shard is not None:
+        known = view.shard
+        return None if known is None or shape == known.global_shape else known
+    if view.shard is not None:
         raise TypeError(f"shard must be None for a DTensor, which knows its place in the whole, got shard={short_repr(shard)}")
-    elif not issubclass(type(shard), Shard):  # `isinstance` would ask the object for its class
+    if not issubclass(type(shard), Shard):  # `isinstance` would ask the object for its class
         raise TypeError(f"shard must be a gpuinit.Shard or None, got {short_repr(shard)} of type {type_name(shard)}")
-    elif shape != shard.shape:
+    if shape != shard.shape:
         raise ValueError(f"x must have the shard's shape {shard.shape}, got shape {shape} and shard={short_repr(shard)}")
-    return None if shard is None or shape == shard.global_shape else shard
+    return None if shape == shard.global_shape else shard
 
 
 def _may_overlap(array: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -86,6 +87,24 @@ def storage(x: Any) -> Any:
         return getattr(local, "elem", local).untyped_storage()._cdata  # `elem`: of one that is still on its way
     except NotImplementedError:
         return None
+
+
+def span(x: Any) -> tuple[int, int]:
+    """Return the bytes of its storage from a tensor's first to its last; of a DTensor, those of its part in this process."""
+    local = getattr(x, "_local_tensor", x)
+    local = getattr(local, "elem", local)
+    size = local.element_size()
+    start = local.storage_offset() * size
+    if local.is_contiguous():
+        return start, start + local.nbytes
+    return start, start + (1 + sum((length - 1) * step for length, step in zip(local.shape, local.stride()))) * size
+
+
+def storage_number(x: Any) -> Any:
+    """Return what keeps the number of a tensor's storage, as `storage` gives it, from being given to another, but no memory."""
+    local = getattr(x, "_local_tensor", x)
+    reductions = importlib.import_module("torch.multiprocessing.reductions")
+    return reductions.StorageWeakRef(getattr(local, "elem", local).untyped_storage())
 
 
 def is_zero_tensor(x: Any) -> bool:

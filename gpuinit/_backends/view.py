@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple
 
 from gpuinit._contract.arguments import type_name
-from gpuinit._contract.shards import Shard
+from gpuinit._contract.shards import Patches, Shard
 
 
 def _notify_nobody() -> None:
@@ -19,14 +19,14 @@ class View(NamedTuple):
     """Memory to fill.
 
     `array` is NumPy's or CuPy's on that memory. The backend is called within `scope()`, if there is one, and `notify_owner()`
-    afterwards. `shard` is what part of a larger array it is, if its owner knows.
+    afterwards. `shard` is what part or parts of a larger array it is, if its owner knows.
     """
 
     backend: Literal["host", "cuda"]
     array: Any
     scope: Callable[[], AbstractContextManager[Any]] | None = None
     notify_owner: Callable[[], None] = _notify_nobody
-    shard: Shard | None = None
+    shard: Shard | Patches | None = None
 
     def context(self) -> AbstractContextManager[Any]:
         """Return the scope, or one that does nothing."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
+from fractions import Fraction
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from gpuinit._contract.arguments import complex_number, finite_in, not_negative,
 from gpuinit._contract.arithmetic import exact
 from gpuinit._contract.dtypes import real_part, round_parameter, working
 from gpuinit._contract.narrow import quantile_series
-from gpuinit._contract.normal_cdf import interval
+from gpuinit._contract.normal_cdf import BITS, interval
 
 # Of a truncation interval that is not narrow, in units of its fixed-point probabilities: as many values as 32-bit words have.
 LEAST_WIDTH = 2**32
@@ -203,6 +205,24 @@ def _truncated(dtype: np.dtype[Any], mean: float, std: float, low: float, high: 
         )
     deviation = round_parameter(-width if mirrored else width, real_type)
     return Truncated(start, mass, bits, round_parameter(center, real_type), deviation, *bounds, parameters)
+
+
+@functools.lru_cache
+def erfinv_of_uniform(dtype: np.dtype[Any], a: float, b: float) -> Distribution:
+    """Return what the inverse error function makes of a uniform variable on [a, b], -1 <= a < b <= 1.
+
+    That is N(0, 1/2) restricted to where Phi(z) lies in [(1 + a) / 2, (1 + b) / 2]; no value is infinite.
+    """
+    start, end = (int(Fraction(1 + Fraction(bound)) * 2 ** (BITS - 1)) for bound in (a, b))
+    mass = min(end, 2**BITS - 1) - start
+    if mass < LEAST_WIDTH:
+        raise ValueError(f"b - a must be at least 2**-31 for the inverse error function, got a={a}, b={b}")
+    real_type = working(dtype)
+    infinity = real_type.type(math.inf)
+    deviation = math.sqrt(0.5)
+    cutoffs = (deviation * NormalDist().inv_cdf((1 + bound) / 2) if abs(bound) < 1 else bound * math.inf for bound in (a, b))
+    width = round_parameter(deviation, real_type)
+    return Truncated(start, mass, BITS, real_type.type(0), width, -infinity, infinity, (0.0, deviation, *cutoffs))
 
 
 @np.errstate(all="ignore")  # the neighbour of a subnormal number counts as an underflow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gpuinit._contract.arguments import integer, is_a, short_repr, type_name
 
@@ -73,6 +73,21 @@ class Shard:
     def start(self) -> tuple[int, ...]:
         """The part's first element's index in the whole."""
         return tuple(part.start for part in self.index)
+
+
+class Patches(NamedTuple):
+    """Several shards of one whole, each a part of one array: what a process holds where a mesh's axes cut in turns."""
+
+    global_shape: tuple[int, ...]
+    shape: tuple[int, ...]
+    parts: tuple[tuple[tuple[slice, ...], Shard], ...]  # each shard, and where it lies in the array
+
+
+def parts_of(array: Any, shard: Shard | Patches | None) -> list[tuple[Any, Shard | None]]:
+    """Return the parts of an array that are one shard each, or the array itself if it is one or the whole."""
+    if isinstance(shard, Patches):
+        return [(array[index], part) for index, part in shard.parts]
+    return [(array, shard)]
 
 
 def _shape(given: Any) -> tuple[int, ...]:

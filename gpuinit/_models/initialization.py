@@ -11,7 +11,7 @@ import numpy as np
 from gpuinit._contract.arguments import attribute, is_a, short_repr
 from gpuinit._contract.generator import Generator
 from gpuinit._models.report import Report
-from gpuinit._models.steps import Progress, carry_out, keep_frozen, parse_dtype, plan, root_of
+from gpuinit._models.steps import Progress, carry_out, check_prefix, keep_frozen, parse_dtype, plan, root_of
 from gpuinit._rules.matching import choose_initializers, matches, warn_of_unused
 from gpuinit._rules.modules import join
 from gpuinit._rules.parameters import Param, find_leaves, make_parameters
@@ -101,7 +101,7 @@ def initialize(
     """
     root = root_of(seed)
     dtype = None if dtype is None else parse_dtype(dtype)
-    prefix = _check_prefix(prefix)
+    prefix = check_prefix(prefix)
     _check_flags(buffers=buffers, frozen=frozen)
     leaves = find_leaves(model, prefix)
     left_alone = [leaf.name for leaf in leaves if leaf.is_buffer and not buffers]
@@ -136,12 +136,6 @@ def _warn_of_broken_ties(model: Any, prefix: str, params: list[Param]) -> None:
                 "model.tie_weights() does",
                 stacklevel=3,
             )
-
-
-def _check_prefix(prefix: Any) -> str:
-    if not is_a(prefix, str):
-        raise TypeError(f"prefix must be the name of the model in a larger one, got {short_repr(prefix)}")
-    return prefix.removesuffix(".")
 
 
 def _check_flags(**flags: Any) -> None:

@@ -25,21 +25,33 @@ from gpuinit._rules.matching import Rule
 from gpuinit._rules.parameters import Param
 
 
+UNTOUCHED, WRITTEN = "untouched", "written"  # what stands for an initializer where none is known
+
+
 @dataclass
 class Entry:
     """A parameter and what was done to it.
 
-    `initializer` is text; `distribution` is what it drew from and `expected` the standard deviation that this has, as far as
-    known; `exact` says whether the values are the same everywhere to the last bit, `kept` whether they are those of before.
+    `initializer` is text; `write` is what it came to, if that is known and all in one; `exact` says whether the values are the
+    same everywhere to the last bit, `kept` whether they are those of before.
     """
 
     param: Param
     array: Any
     initializer: str
-    distribution: Distribution | None = None
-    expected: float = math.nan
+    write: Write | None = None
     exact: bool = True
     kept: bool = False
+
+    @property
+    def distribution(self) -> Distribution | None:
+        """What the values are drawn from, as far as known."""
+        return distribution_of(self.write) if self.write else None
+
+    @property
+    def expected(self) -> float:
+        """The standard deviation that was asked for; nan if it is not known."""
+        return expected_std(self.write) if self.write else math.nan
 
     @property
     def apart(self) -> bool:
@@ -49,7 +61,7 @@ class Entry:
     def note(self, writes: Sequence[Write]) -> None:
         """Take down what an initializer of this library writes, all in one."""
         for write in writes:
-            self.distribution, self.expected, self.exact = distribution_of(write), expected_std(write), write.is_exact
+            self.write, self.exact = write, write.is_exact
 
 
 class Row(NamedTuple):
@@ -73,7 +85,7 @@ _SHOWN_DIGITS = 12  # of a parameter's digest in a table
 
 
 class Report:
-    """What `gpuinit.initialize` did.
+    """What `gpuinit.initialize` did, or initialization code within `gpuinit.seeded`.
 
     It measures standard deviations and digests when it is first looked at, and keeps them: look before the model is trained.
     `str(report)` is a table; notebooks show it as HTML.
@@ -100,6 +112,12 @@ class Report:
         The names of the parameters with ``requires_grad=False`` that were left alone.
     buffers : list of str
         The names of the buffers that were left alone.
+    written : list of str
+        Of `seeded`: the names of the parameters and buffers that the code wrote without drawing into them.
+    untouched : list of str
+        Of `seeded`: the names of the parameters that the code did not write to.
+    mended : list of str
+        Of `seeded`: the names of the parameters that were tied again, as the model says they are.
     """
 
     def __init__(
@@ -107,9 +125,15 @@ class Report:
     ) -> None:
         self._entries = entries
         self.buffers = list(buffers)
+        self.mended: list[str] = []
         self.unused = list(unused)
         self.seed = generator.seed
         self.spawn_key: list[int] = generator.state["spawn_key"]
+
+    def complete(self, entries: list[Entry], buffers: list[str]) -> None:
+        """Take down what was done, where that was not known before."""
+        self._entries, self.buffers = entries, buffers
+        self.__dict__.pop("_measurements", None)
 
     @property
     def apart(self) -> list[str]:
@@ -118,6 +142,14 @@ class Report:
     @property
     def frozen(self) -> list[str]:
         return [entry.param.name for entry in self._entries if entry.kept and entry.param.frozen]
+
+    @property
+    def written(self) -> list[str]:
+        return [entry.param.name for entry in self._entries if entry.initializer == WRITTEN]
+
+    @property
+    def untouched(self) -> list[str]:
+        return [entry.param.name for entry in self._entries if entry.initializer == UNTOUCHED]
 
     @property
     def rows(self) -> list[Row]:
@@ -150,6 +182,9 @@ class Report:
             "apart": self.apart,
             "frozen": self.frozen,
             "buffers": self.buffers,
+            "written": self.written,
+            "untouched": self.untouched,
+            "mended": self.mended,
             "unused": [short_repr(pattern) for pattern, _ in self.unused],
             "parameters": rows,
         }
@@ -173,9 +208,15 @@ class Report:
     def summary(self) -> str:
         """One line: how much was filled, the digest, what lies outside it, and what nobody asked for."""
         sizes = [math.prod(entry.param.shape) for entry in self._entries if not entry.kept]
-        frozen = set(self.frozen)
-        apart = [name for name in self.apart if name not in frozen]
-        lists = {"apart from it": apart, "frozen and left alone": self.frozen, "buffers left alone": self.buffers}
+        elsewhere = {*self.frozen, *self.untouched}
+        lists = {
+            "apart from it": [name for name in self.apart if name not in elsewhere],
+            "frozen and left alone": [name for name in self.frozen if name not in self.untouched],
+            "untouched": self.untouched,
+            "written, not drawn": self.written,
+            "tied again": self.mended,
+            "buffers left alone": self.buffers,
+        }
         listed = "".join(
             f"; {what}: {', '.join(shorten(list(map(console.escaped, names))))}" for what, names in lists.items() if names
         )

@@ -15,6 +15,7 @@ from gpuinit._contract.arguments import attribute, is_a, is_integer, short_repr
 from gpuinit._contract.arithmetic import exact
 from gpuinit._contract.dtypes import EVERY, FLOATS, INEXACT, as_dtype, complex_of
 from gpuinit._contract.generator import Generator, describe_source
+from gpuinit._contract.shards import parts_of
 from gpuinit._models.report import Entry, Report
 from gpuinit._models.untouched import cannot_be_told, watch
 from gpuinit._rules.aliasing import overlap
@@ -91,8 +92,7 @@ def _plan_parametrized(
             entry.array = to.assign(values)
         except TypeError as error:
             raise TypeError(f"{param.name}, {step.entry.initializer}: {error}") from error
-        entry.initializer = step.entry.initializer
-        entry.distribution, entry.expected = step.entry.distribution, step.entry.expected
+        entry.initializer, entry.write = step.entry.initializer, step.entry.write
 
     if type(choice) is Call:
         draw(weight.copy())
@@ -133,14 +133,16 @@ def _plan_conversion(entry: Entry, call: Call, generator: Generator, drawn_in: n
     view = target(entry.array, EVERY).view
     start = generator.state
     with planned() as writes:
-        call(np.empty(view.array.shape, drawn_in), generator=generator, shard=view.shard)
+        for part, shard in parts_of(np.empty(view.array.shape, drawn_in), view.shard):
+            call(part, generator=generator, shard=shard)
     entry.note(writes)
 
     def draw_and_convert() -> None:
-        generator.state = start
         with view.context():
             values = type(view.array)(view.array.shape, drawn_in)
-            call(values, generator=generator, shard=view.shard)
+            for part, shard in parts_of(values, view.shard):
+                generator.state = start
+                call(part, generator=generator, shard=shard)
             with np.errstate(all="ignore"):  # of values too large or too small for the array
                 view.array[...] = values
         view.notify_owner()
@@ -201,6 +203,13 @@ def root_of(seed: Any) -> Generator:
         given = describe_source("seed", seed)
         raise TypeError(f"seed must be an int or a gpuinit.Generator, got {given}; gpuinit.Generator() draws a fresh one")
     return Generator(seed)
+
+
+def check_prefix(prefix: Any) -> str:
+    """Return the name of a model in a larger one, without a last dot."""
+    if not is_a(prefix, str):
+        raise TypeError(f"prefix must be the name of the model in a larger one, got {short_repr(prefix)}")
+    return prefix.removesuffix(".")
 
 
 def _progress_bar(progress: Progress, total: int) -> AbstractContextManager[Callable[[str], None]]:

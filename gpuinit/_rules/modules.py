@@ -22,6 +22,11 @@ class Held(NamedTuple):
     owners: tuple[Any, ...]
     is_buffer: bool
 
+    @property
+    def tensor(self) -> Any:
+        """The tensor itself, also where it cannot be filled."""
+        return self.array.tensor if isinstance(self.array, Unfit) else self.array
+
 
 def join(prefix: str, name: str) -> str:
     """Return a name within another; either may be empty."""
@@ -35,20 +40,36 @@ def without_wrappers(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in _INNER)
 
 
-def held_by(root: Any) -> Iterator[Held]:
-    """Return all parameters and buffers of a module; tied ones by all their names."""
-    known: dict[str, _Place] = {}
-    for path, module in root.named_modules(remove_duplicate=False):
-        parent, _, own = path.rpartition(".")
-        known[path] = place = known[parent].of_child(module, own) if path else _Place("", (), module)
-        if _is_a(module, "ParametrizationList"):
-            owner = known[parent.rpartition(".")[0]]
+def held_by(root: Any, computed: bool = True) -> Iterator[Held]:
+    """Return all parameters and buffers of a module; tied ones by all their names.
+
+    A weight that a parametrization computes is one of them, unless `computed` is False: then what it is computed from is.
+    """
+    for place, owner in _places(root):
+        module = place.module
+        if computed and owner:
+            own = place.name.rpartition(".")[2]
             yield owner.hold(own, Parametrized.of(module), not list(module.parameters(recurse=False)))
             continue
         for name, tensor in module.named_parameters(recurse=False, remove_duplicate=False):
             yield place.hold(name, tensor, is_buffer=False)
         for name, tensor in module.named_buffers(recurse=False, remove_duplicate=False):
             yield place.hold(name, tensor, is_buffer=True)
+
+
+def named_modules(root: Any) -> Iterator[tuple[str, Any]]:
+    """Return all modules within a module, itself first, by all their names."""
+    for place, _ in _places(root):
+        yield place.name, place.module
+
+
+def _places(root: Any) -> Iterator[tuple[_Place, _Place | None]]:
+    """Return the place of each module; for that of a parametrization, the module whose weight it computes too."""
+    known: dict[str, _Place] = {}
+    for path, module in root.named_modules(remove_duplicate=False):
+        parent, _, own = path.rpartition(".")
+        known[path] = place = known[parent].of_child(module, own) if path else _Place("", (), module)
+        yield place, known[parent.rpartition(".")[0]] if _is_a(module, "ParametrizationList") else None
 
 
 class _Place(NamedTuple):

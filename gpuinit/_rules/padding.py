@@ -8,6 +8,7 @@ from typing import Any
 from gpuinit._backends.views import view_of
 from gpuinit._contract.arguments import attribute, short_repr
 from gpuinit._contract.generator import Generator
+from gpuinit._contract.shards import parts_of
 from gpuinit._rules.calls import ByParam, Call, Keep, by_param, parse_initializer
 from gpuinit._rules.parameters import Param
 
@@ -24,11 +25,12 @@ class _ZeroPaddingRow:
         else:
             self.fill(x, generator, param)
         view = view_of(x)
-        row = param.owner.padding_idx - (view.shard.start[0] if view.shard else 0)  # another process may hold it
-        if 0 <= row < len(view.array):
-            with view.context():
-                view.array[row] = 0
-            view.notify_owner()
+        for part, shard in parts_of(view.array, view.shard):
+            row = param.owner.padding_idx - (shard.start[0] if shard else 0)
+            if 0 <= row < len(part):  # or another process holds it
+                with view.context():
+                    part[row] = 0
+                view.notify_owner()
 
     @property
     def __name__(self) -> str:  # in a report

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import itertools
+import math
 import os
 import signal
 import subprocess
@@ -33,12 +34,12 @@ pytestmark = pytest.mark.torch
 
 LIMIT = 150  # seconds for a group; it takes about ten
 # Number of processes -> the shapes of meshes of all of them.
-MESHES = {2: [(2,), (1, 2)], 4: [(4,), (2, 2)]}
+MESHES = {2: [(2,), (1, 2)], 4: [(4,), (2, 2)], 8: [(2, 4), (2, 2, 2)]}
 # Dtype -> a fill of it.
 DTYPES = {"float16": "normal_", "bfloat16": "uniform_", "float64": "trunc_normal_", "complex64": "kaiming_normal_"}
 
 
-@pytest.mark.parametrize("processes", MESHES)
+@pytest.mark.parametrize("processes", [2, 4, pytest.param(8, marks=pytest.mark.slow)])
 def test_groups(processes, tmp_path):
     program = "import sys; from tests.backends.test_dtensor import member; member(*map(int, sys.argv[1:3]), sys.argv[3])"
     command = [sys.executable, "-W", "error", "-c", program]
@@ -80,6 +81,7 @@ def member(rank, processes, store):
             check_views,
             check_fsdp,
             check_fsdp_over_tensor_parallelism,
+            check_patches,
             check_flattened,
             check_torch_defaults,
             check_reports,
@@ -161,7 +163,6 @@ def check_what_is_told(processes):
 
 def check_refused(processes):
     mesh, *_ = meshes(processes)
-    strided = tensors.placement_types._StridedShard(0, split_factor=2)
     whole = empty((8, 7), mesh, [tensors.Shard(0)])
     short = tensors.DTensor.from_local(torch.zeros(3, 7), mesh, [tensors.Shard(0)], shape=(40, 7), stride=(7, 1))
     refused = [
@@ -169,11 +170,6 @@ def check_refused(processes):
             tensors.DTensor.from_local(torch.zeros(3), mesh, [tensors.Partial()]),
             {},
             r"Partial.*; fill x\.redistribute\(placements=",
-        ),
-        (
-            tensors.distribute_tensor(torch.zeros(8, 7), mesh, [strided]),
-            {},
-            r"must have the placements Shard\(axis\) and Replicate",
         ),
         (whole, {"shard": gi.Shard((8, 7), (slice(None), slice(None)))}, r"shard must be None for a DTensor.*got shard=Shard"),
         (short, {}, r"local tensor of the shape \(\d+, 7\) .* got \(3, 7\); give DTensor\.from_local the shape"),
@@ -290,11 +286,44 @@ def check_fsdp_over_tensor_parallelism(processes):
         assert isinstance(model[0].weight.placements[0], strided)
         for parameter in model.parameters():
             check_whole("normal_", {}, tuple(parameter.shape), parameter)
-    for placements in ([strided(0, split_factor=4), tensors.Shard(0)], [tensors.Shard(0), strided(0, split_factor=2)]):
-        if processes > 2:
-            x = tensors.distribute_tensor(torch.zeros(8, 7), mesh, placements)
-            with pytest.raises(TypeError, match=r"others that leave one part to each process.*_StridedShard"):
-                gi.normal_(x)
+
+
+# A function, its arguments, and shapes whose parts are even, uneven and empty.
+PATCHES = [
+    ("normal_", {}, [(16, 3), (13, 3), (5, 2)]),
+    ("sparse_", {"sparsity": 0.5}, [(16, 12)]),
+    ("orthogonal_", {}, [(12, 8)]),
+    ("eye_", {}, [(9, 16)]),
+    ("kaiming_uniform_", {}, [(7, 5, 3)]),
+]
+
+
+def strided_layouts(mesh):
+    """Placements of which at least one cuts what others have cut before, and leaves several runs of rows or columns."""
+    strided = tensors.placement_types._StridedShard
+    simple = [tensors.Replicate(), tensors.Shard(0), tensors.Shard(1)]
+    taking_turns = [strided(axis, split_factor=factor) for axis in (0, 1) for factor in (2, 3, 4)]
+    for placements in itertools.product([*simple, *taking_turns], repeat=mesh.ndim):
+        if any(type(placement) is strided for placement in placements):
+            yield placements
+
+
+def check_patches(processes):
+    """Each process fills all runs of rows that it holds: the numbers that torch's own cutting leaves in it say which."""
+    tried = 0
+    for mesh in meshes(processes):
+        for (name, arguments, shapes), placements in itertools.product(PATCHES, strided_layouts(mesh)):
+            for shape in shapes if mesh.ndim < 3 else shapes[1:2]:
+                numbers = torch.arange(math.prod(shape), dtype=torch.float32).reshape(shape)
+                x = tensors.distribute_tensor(numbers, mesh, placements, src_data_rank=None)
+                here = x.to_local().numpy().astype(int)
+                expected = np.empty(shape, np.float32)
+                assert called(name, x, arguments) == called(name, expected, arguments)
+                tolerance = 2 * TOLERANCES["float32"] if name == "orthogonal_" else 0
+                case = f"{name}, {shape}, {placements}"
+                np.testing.assert_allclose(x.to_local().numpy(), expected.ravel()[here], rtol=0, atol=tolerance, err_msg=case)
+                tried += 1
+    assert tried > 50
 
 
 def check_flattened(processes):

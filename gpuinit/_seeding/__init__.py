@@ -1,0 +1,1 @@
+"""Any initialization code of torch's, with gpuinit's values in the place of each random draw."""

@@ -1,0 +1,223 @@
+"""torch's random operations, done with gpuinit's values: what each draws, and how its values come from a generator.
+
+Operations are those of ATen, to which all of torch's interfaces come. Where nothing else is said, values are exact.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from gpuinit._backends.operations import Fill
+from gpuinit._backends.targets import Write, observed, target
+from gpuinit._contract.arguments import short_repr
+from gpuinit._contract.distributions import erfinv_of_uniform
+from gpuinit._contract.generator import Generator
+from gpuinit._initializers.basic import normal_, take_blocks, uniform_
+from gpuinit._rules.calls import Call
+
+_MOST_INTEGERS = 2**53  # that a float64 draws from
+LEAST_ERFINV = 2.0**-31  # of the length of an interval whose inverse error function is drawn by the inverse CDF
+
+
+class Drawn(NamedTuple):
+    """What was drawn: as text, the write where one is all that there is to it, and whether all machines get the same bits.
+
+    Of a uniform variable, `bounds` are its own: the inverse error function may follow.
+    """
+
+    text: str
+    write: Write | None = None
+    exact: bool = True
+    bounds: tuple[float, float] | None = None
+
+
+Fills = Callable[..., Drawn]
+
+
+def call_initializer(call: Call, x: Any, generator: Generator) -> Drawn:
+    """Fill a tensor by an initializer."""
+    with observed() as writes:
+        call(x, generator=generator)
+    bounds = (call.keywords.get("a", 0.0), call.keywords.get("b", 1.0)) if call.function is uniform_ else None
+    return Drawn(str(call), writes[-1] if writes else None, all(write.is_exact for write in writes), bounds)
+
+
+def _normal(x: Any, generator: Generator, mean: float = 0.0, std: float = 1.0) -> Drawn:
+    return call_initializer(Call(normal_, {"mean": mean, "std": std}), x, generator)
+
+
+def _uniform(x: Any, generator: Generator, a: float = 0.0, b: float = 1.0) -> Drawn:
+    return call_initializer(Call(uniform_, {"a": a, "b": b}), x, generator)
+
+
+def _random(x: Any, generator: Generator, *bounds: int | None) -> Drawn:
+    """Integers: below one bound, or from the first and below the second; without, all of them that the dtype has in a row."""
+    low, high = bounds if len(bounds) == 2 else (0, *(bounds or (None,)))
+    low, high = int(low or 0), int(_integers_of(x.dtype) if high is None else high)
+    count = high - low
+    if not 0 < count <= _MOST_INTEGERS:
+        raise ValueError(f"random_ must draw from 1 to 2**53 integers, got those from {low} below {high}")
+    x.copy_(_uniform_numbers(x, generator).mul_(count).floor_().add_(low))
+    return Drawn(f"random_({low}, {high})")
+
+
+def _integers_of(dtype: Any) -> int:
+    """Return how many integers from 0 on a dtype has in a row; of 64-bit ones, as many as can be drawn."""
+    torch = sys.modules["torch"]
+    if dtype.is_floating_point:
+        return min(int(2 / torch.finfo(dtype).eps) + 1, _MOST_INTEGERS)
+    return 2 if dtype is torch.bool else min(int(torch.iinfo(dtype).max) + 1, _MOST_INTEGERS)
+
+
+def _bernoulli(x: Any, generator: Generator, p: Any = 0.5) -> Drawn:
+    x.copy_(_uniform_numbers(x, generator) < p)
+    return Drawn(f"bernoulli_({short_repr(p)})")
+
+
+def _exponential(x: Any, generator: Generator, rate: float = 1.0) -> Drawn:
+    """To rounding, like all that follow: each device has a logarithm of its own."""
+    x.copy_(_uniform_numbers(x, generator).neg_().log1p_().div_(-rate))
+    return Drawn(f"exponential_({rate})", exact=False)
+
+
+def _geometric(x: Any, generator: Generator, p: float) -> Drawn:
+    x.copy_(_uniform_numbers(x, generator).neg_().log1p_().div_(math.log1p(-p)).ceil_().clamp_(min=1))
+    return Drawn(f"geometric_({p})", exact=False)
+
+
+def _log_normal(x: Any, generator: Generator, mean: float = 1.0, std: float = 2.0) -> Drawn:
+    x.copy_(normal_(_doubles(x), mean, std, generator).exp_())
+    return Drawn(f"log_normal_({mean}, {std})", exact=False)
+
+
+def _cauchy(x: Any, generator: Generator, median: float = 0.0, sigma: float = 1.0) -> Drawn:
+    x.copy_(_uniform_numbers(x, generator).sub_(0.5).mul_(math.pi).tan_().mul_(sigma).add_(median))
+    return Drawn(f"cauchy_({median}, {sigma})", exact=False)
+
+
+IN_PLACE: dict[str, Fills] = {
+    "normal_": _normal,
+    "uniform_": _uniform,
+    "random_": _random,
+    "bernoulli_": _bernoulli,
+    "exponential_": _exponential,
+    "geometric_": _geometric,
+    "log_normal_": _log_normal,
+    "cauchy_": _cauchy,
+}
+
+
+def redraw_as_erfinv(x: Any, generator: Generator, a: float, b: float) -> Drawn:
+    """Fill as `uniform_` and then `erfinv_` would, by the inverse CDF instead: what is left to do for a truncated normal is
+    arithmetic with the same result everywhere."""
+    to = target(x)
+    with observed() as writes:
+        to.write(Fill(erfinv_of_uniform(to.dtype, a, b), take_blocks(to, generator)))
+    return Drawn(f"erfinv(uniform_(a={a}, b={b}))", writes[-1])
+
+
+def _doubles(x: Any) -> Any:
+    torch = sys.modules["torch"]
+    return torch.empty_like(x, dtype=torch.float64, memory_format=torch.contiguous_format)
+
+
+def _uniform_numbers(x: Any, generator: Generator) -> Any:
+    """Return float64 numbers on [0, 1), as many as `x` has elements."""
+    return uniform_(_doubles(x), generator=generator)
+
+
+class New(NamedTuple):
+    """A new tensor without values, and what fills it when it is given a generator."""
+
+    tensor: Any
+    fill: Callable[[Generator], Drawn]
+
+
+def _of_size(fill: Fills) -> Callable[..., New]:
+    def make(*given: Any, **options: Any) -> New:
+        *values, size = given
+        x = sys.modules["torch"].empty(size, **options)
+        return New(x, lambda generator: fill(x, generator, *values))
+
+    return make
+
+
+def _like(fill: Fills) -> Callable[..., New]:
+    def make(other: Any, *values: Any, **options: Any) -> New:
+        x = sys.modules["torch"].empty_like(other, **options)
+        return New(x, lambda generator: fill(x, generator, *values))
+
+    return make
+
+
+def _randint(*given: Any, dtype: Any = None, **options: Any) -> New:
+    return _of_size(_random)(*given, dtype=dtype or sys.modules["torch"].int64, **options)
+
+
+def _make_bernoulli(p: Any, *values: Any, **options: Any) -> New:
+    return _like(_bernoulli)(p, *(values or (p,)), **options)
+
+
+def _make_normal(mean: Any, std: Any = 1.0, size: Any = None, **options: Any) -> New:
+    torch = sys.modules["torch"]
+    if size is not None:
+        return _of_size(_normal)(mean, std, size, **options)
+    means, deviations = (torch.as_tensor(value) for value in (mean, std))
+    given = mean if isinstance(mean, torch.Tensor) else std
+    x = torch.empty_like(given).expand(torch.broadcast_shapes(means.shape, deviations.shape)).clone()
+
+    def fill(generator: Generator) -> Drawn:
+        normal_(x, generator=generator)
+        x.mul_(std).add_(mean)
+        return Drawn("normal_")
+
+    return New(x, fill)
+
+
+def _make_permutation(n: int, dtype: Any = None, **options: Any) -> New:
+    torch = sys.modules["torch"]
+    x = torch.empty(n, dtype=dtype or torch.int64, **options)
+
+    def fill(generator: Generator) -> Drawn:
+        x.copy_(torch.argsort(_uniform_numbers(x, generator), stable=True))
+        return Drawn("randperm")
+
+    return New(x, fill)
+
+
+def _make_choices(weights: Any, count: int, replacement: bool = False) -> New:
+    """Return numbers of rows' weights; of the same ones at most once by a race of exponential variables, to rounding."""
+    torch = sys.modules["torch"]
+    x = torch.empty((*weights.shape[:-1], count), dtype=torch.int64, device=weights.device)
+
+    def fill(generator: Generator) -> Drawn:
+        chances = weights.double()
+        if replacement:
+            ends = chances.cumsum(-1)
+            found = torch.searchsorted(ends, _uniform_numbers(x, generator).mul_(ends[..., -1:]), right=True)
+            x.copy_(found.clamp_(max=weights.shape[-1] - 1))
+        else:
+            if bool((chances.count_nonzero(-1) < count).any()):
+                raise ValueError(f"multinomial must have {count} weights above 0 to draw from without replacement")
+            times = _uniform_numbers(weights, generator).neg_().log1p_().neg_().div_(chances)
+            x.copy_(times.topk(count, largest=False).indices)
+        return Drawn("multinomial", exact=False)
+
+    return New(x, fill)
+
+
+NEW: dict[str, Callable[..., New]] = {
+    "rand": _of_size(_uniform),
+    "randn": _of_size(_normal),
+    "randint": _randint,
+    "randperm": _make_permutation,
+    "normal": _make_normal,
+    "bernoulli": _make_bernoulli,
+    "multinomial": _make_choices,
+    "rand_like": _like(_uniform),
+    "randn_like": _like(_normal),
+    "randint_like": _like(_random),
+}

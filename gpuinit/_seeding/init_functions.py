@@ -1,0 +1,96 @@
+"""torch.nn.init's functions, in the place of which gpuinit's of the same names run while a thread is in an interception.
+
+Libraries bind these functions when they are imported, in modules, partials, tables and class bodies. All of these share the
+functions' code, so that is what is replaced; other threads get the original.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Iterator
+from types import CodeType, FunctionType
+from typing import Any
+
+import torch
+
+from gpuinit._rules.calls import INITIALIZERS, Call
+from gpuinit._seeding.interception import Interception
+
+# Constants stay torch's: they draw nothing, and what they write is seen.
+_REPLACED = sorted(name for name in INITIALIZERS if hasattr(torch.nn.init, name) and name not in ("constant_", "ones_", "zeros_"))
+_lock = threading.Lock()
+_active: list[tuple[int, Interception]] = []  # of each thread that is in one
+_replaced: dict[str, tuple[FunctionType, CodeType]] = {}  # the functions, which may be bound to other names by now, and their code
+
+
+@contextlib.contextmanager
+def replaced_by(interception: Interception) -> Iterator[None]:
+    """Within, the functions do what the interception says, in this thread."""
+    mine = threading.get_ident(), interception
+    with _lock:
+        if interception_here() is not None:
+            raise RuntimeError("gpuinit.seeded and construct cannot be nested; leave the one before the next")
+        if not _active:
+            for name in _REPLACED:
+                _replace(name)
+        _active.append(mine)
+    try:
+        yield
+    finally:
+        with _lock:
+            _active.remove(mine)
+            if not _active:
+                for function, code in _replaced.values():
+                    function.__code__ = code
+
+
+def interception_here() -> Interception | None:
+    """Return the interception that this thread is in."""
+    here = threading.get_ident()
+    return next((interception for thread, interception in _active if thread == here), None)
+
+
+def run(name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+    """Do what a function of torch.nn.init is called for."""
+    if torch.compiler.is_compiling():
+        raise RuntimeError(f"torch.nn.init.{name} must not be compiled within gpuinit.seeded; call the code without torch.compile")
+    interception = interception_here()
+    given = _signature(name).bind(*arguments, **keywords).arguments
+    x = given.pop("tensor")
+    if interception is None:
+        for _, other in list(_active):
+            other.refuse_thread(x)
+        return _original(name)(*arguments, **keywords)
+    given.pop("generator", None)
+    interception.call(Call(INITIALIZERS[name], given), x)
+    return x
+
+
+def _replace(name: str) -> None:
+    function = getattr(torch.nn.init, name)
+    _replaced[name] = function, function.__code__
+    function.__code__ = _stand_in.__code__.replace(
+        co_consts=tuple(name if constant == "NAME" else constant for constant in _stand_in.__code__.co_consts), co_name=name
+    )
+
+
+def _original(name: str) -> Callable[..., Any]:
+    """Return the function as torch has it."""
+    function, code = _replaced[name]
+    original = FunctionType(code, function.__globals__, name, function.__defaults__, function.__closure__)
+    original.__kwdefaults__ = function.__kwdefaults__
+    return original
+
+
+@functools.cache
+def _signature(name: str) -> inspect.Signature:
+    return inspect.signature(_original(name))
+
+
+def _stand_in(*args: Any, **keywords: Any) -> Any:
+    from gpuinit._seeding.init_functions import run  # the code runs as that of a function of another module
+
+    return run("NAME", args, keywords)

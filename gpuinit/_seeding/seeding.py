@@ -1,0 +1,197 @@
+"""`seeded`: a model's own initialization code, with the values of the streams of its parameters' names."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gpuinit._backends import torch_private
+from gpuinit._contract.arguments import boolean, short_repr, shorten, type_name
+from gpuinit._contract.generator import Generator
+from gpuinit._models.report import UNTOUCHED, WRITTEN, Entry, Report
+from gpuinit._models.steps import check_prefix, root_of
+from gpuinit._rules.modules import Held, join
+from gpuinit._rules.parameters import Param, Shapes, places_of
+from gpuinit._seeding.broken_ties import mend
+from gpuinit._seeding.draws import Drawn
+from gpuinit._seeding.init_functions import replaced_by
+from gpuinit._seeding.interception import Interception
+from gpuinit._seeding.places import Places, modules_in_use
+from gpuinit._seeding.sharded_views import is_dtensor
+from gpuinit._seeding.streams import Streams
+from gpuinit._seeding.unseen import no_other_draws
+
+
+@contextlib.contextmanager
+def seeded(model: Any, *, seed: int | Generator, strict: bool = False, prefix: str = "") -> Iterator[Report]:
+    """Within, whatever code initializes the model draws gpuinit's values, each from the stream of the parameter's name.
+
+    The code runs as it is. In the place of each function of torch.nn.init runs gpuinit's of the same name; torch's methods
+    (`normal_`, `uniform_`, `random_`, `bernoulli_`, `exponential_`, `log_normal_`, `geometric_`, `cauchy_`) and the functions that
+    make random tensors (`rand`, `randn`, `randint`, `randperm`, `normal`, `bernoulli`, `multinomial`, and those of the
+    ``_like`` forms) draw from gpuinit's streams. Constants and arithmetic stay torch's. So the values depend on the seed and the
+    names alone: not on the order in which modules are visited, the device, or how DTensors are cut. ``docs/values.md`` says
+    which stream each draw reads.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        With its memory: after ``model.to_empty(device=...)``, if it was made on the meta device. Weights that it declares to be
+        tied (`all_tied_weights_keys`, of transformers 5) and that lie apart are tied again first.
+    seed : int or Generator
+        The first draw into the parameter `name` is from ``Generator(seed).spawn(name)``, as in `initialize`.
+    strict : bool, optional
+        Whether a parameter that the code does not write to is an error.
+    prefix : str, optional
+        The name of `model` in a larger one, of which it then gets the values.
+
+    Yields
+    ------
+    Report
+        Complete when the block ends: what was drawn by what, what was written otherwise, and what nothing touched.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is none of these, or a tensor that is drawn into is not one that gpuinit can fill.
+    RuntimeError
+        If the code draws in a way that gpuinit does not replace, is compiled, or runs in another thread or process, or draws from
+        another generator (also NumPy's or Python's); if it writes to no parameter at all, or with `strict` leaves one out. These
+        can come after something was written.
+
+    Examples
+    --------
+    >>> import torch, gpuinit as gi
+    >>> model = torch.nn.Sequential(torch.nn.Linear(64, 8), torch.nn.LayerNorm(8))
+    >>> def init(module):
+    ...     if isinstance(module, torch.nn.Linear):
+    ...         torch.nn.init.normal_(module.weight, std=0.02)
+    ...         torch.nn.init.zeros_(module.bias)
+    >>> with gi.seeded(model, seed=42) as report:
+    ...     _ = model.apply(init)
+    >>> [(row.name, row.initializer) for row in report.rows][:2]
+    [('0.weight', 'normal_(mean=0.0, std=0.02)'), ('0.bias', 'written')]
+    >>> report.untouched
+    ['1.weight', '1.bias']
+    """
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {short_repr(model)} of type {type_name(model)}")
+    root, strict, prefix = root_of(seed), boolean("strict", strict), check_prefix(prefix)
+    if torch.compiler.is_compiling():
+        raise RuntimeError("gpuinit.seeded must not be compiled; call the code without torch.compile")
+    report = Report([], root)
+    report.mended = [join(prefix, name) for name in mend(model)]
+    ledger = _ModelLedger(Places(model, prefix), Streams(root))
+    interception = Interception(ledger)
+    with no_other_draws(), replaced_by(interception), interception:
+        yield report
+    entries, buffers = ledger.entries(model, prefix)
+    report.complete(entries, buffers)
+    if entries and len(report.untouched) == len(entries):
+        raise RuntimeError(
+            "the code within gpuinit.seeded must initialize the model, got one that wrote to no parameter; a model of Hugging "
+            "Face's that was made off the meta device does not initialize itself twice: make it by gpuinit.construct"
+        )
+    if strict and (untouched := report.untouched):
+        raise RuntimeError(
+            f"the code must write to every parameter, got {len(untouched)} untouched: {', '.join(shorten(untouched))}"
+        )
+
+
+@dataclass
+class _Record:
+    """What happened to a parameter or buffer so far."""
+
+    held: Held
+    text: str = ""
+    write: Any = None
+    exact: bool = True
+
+    def drew(self, drawn: Drawn, whole: bool) -> None:
+        self.exact = drawn.exact and (whole or self.exact)
+        self.write = drawn.write if whole else None
+        self.text = drawn.text if whole else f"{drawn.text}, in parts"
+
+    def wrote(self, exact: bool) -> None:
+        self.exact = self.exact and exact
+        self.write = None
+        if not self.text:
+            self.text = WRITTEN
+        elif not self.text.endswith(WRITTEN):
+            self.text += f", {WRITTEN}"
+
+
+class _ModelLedger:
+    """Draws into a model that is there, from the streams of its names."""
+
+    def __init__(self, places: Places, streams: Streams) -> None:
+        self._places = places
+        self._streams = streams
+        self._records: dict[str, _Record] = {}
+
+    def knows(self, x: Any) -> bool:
+        return self._places.find(x) is not None
+
+    def place(self) -> str:
+        return f"the module {self._places.innermost(modules_in_use())!r}"
+
+    def next_draw(self, x: Any) -> tuple[Any, Generator]:
+        held = self._places.find(x)
+        if held is None:
+            return x, self._streams.of_module(self._places.innermost(modules_in_use()))
+        return _whole(x, held), self._streams.of_parameter(held.name)
+
+    def drew(self, x: Any, drawn: Drawn) -> None:
+        if held := self._places.find(x):
+            self._record(held).drew(drawn, whole=x.shape == held.tensor.shape)
+
+    def wrote(self, x: Any, exact: bool) -> None:
+        if held := self._places.find(x):
+            self._record(held).wrote(exact)
+
+    def _record(self, held: Held) -> _Record:
+        return self._records.setdefault(held.name, _Record(held))
+
+    def entries(self, model: Any, prefix: str) -> tuple[list[Entry], list[str]]:
+        """Return the entries of a report, and the names of the buffers that nothing touched, of the model as it is now."""
+        places = Places(model, prefix)
+        shapes = Shapes((name, tuple(held.tensor.shape)) for name, held in places.held.items())
+        entries, buffers = [], []
+        for held in places.in_order():
+            name = held.name
+            record = self._record_of(held)
+            if record is None and held.is_buffer:
+                buffers.append(name)
+                continue
+            record = record or _Record(held, UNTOUCHED)
+            tensor, names = held.tensor, places.names[name]
+            frozen = not held.is_buffer and not tensor.requires_grad
+            dtype = str(tensor.dtype).removeprefix("torch.")
+            param = Param(name, shapes[name], dtype, held.owners, shapes, places_of(names), frozen)
+            entries.append(Entry(param, tensor, record.text, record.write, record.exact, kept=record.text == UNTOUCHED))
+        return entries, buffers
+
+    def _record_of(self, held: Held) -> _Record | None:
+        """Return what happened to a parameter; of one that was replaced by another tensor, that it was written."""
+        before = self._places.find(held.tensor)
+        if before is None or torch_private.storage(held.tensor) != torch_private.storage(before.tensor):
+            return _Record(held, WRITTEN, exact=False)
+        return self._records.get(before.name)
+
+
+def _whole(x: Any, held: Held) -> Any:
+    """Return what to fill in the place of `x`: where that is the local part of a DTensor, the DTensor."""
+    tensor = held.tensor
+    if is_dtensor(x) or not is_dtensor(tensor):
+        return x
+    local = torch_private.local_tensor(tensor)
+    if torch_private.span(x) == torch_private.span(local) and x.shape == local.shape and x.stride() == local.stride():
+        return tensor
+    raise TypeError(
+        f"{held.name} is cut between processes, and code drew into a view of this process's part, of shape {tuple(x.shape)}; draw "
+        "into the DTensor itself, or all of its part"
+    )

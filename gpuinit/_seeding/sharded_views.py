@@ -1,0 +1,84 @@
+"""Views of DTensors that torch cuts from a gathered copy, and whose writes it loses: rows of a parameter cut by rows, chunks ..."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from gpuinit._backends import torch_private
+from gpuinit._backends.dtensor import local_part
+from gpuinit._contract.shards import parts_of
+
+Step = Callable[[Any], Any]
+
+
+class _Origin(NamedTuple):
+    """The DTensor that a view is one of, the views taken of it in turn, and the number of writes to it that the copy has seen."""
+
+    root: Any
+    steps: tuple[Step, ...]
+    version: int
+
+    def of(self, whole: Any) -> Any:
+        """Return the same view of another tensor."""
+        for step in self.steps:
+            whole = step(whole)
+        return whole
+
+
+class ShardedViews:
+    """Keeps copies and the DTensors that they were cut from the same, as views and what they are views of are."""
+
+    def __init__(self) -> None:
+        torch = sys.modules["torch"]
+        self._origins: Any = torch.utils.weak.WeakIdKeyDictionary()
+
+    def note(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], result: Any) -> None:
+        """Take down what view of a DTensor an operation gave."""
+        viewed = arguments[0]
+        if not is_dtensor(viewed):
+            return
+        origin = self._origins.get(viewed) or _Origin(viewed, (), viewed._version)
+        many = isinstance(result, (list, tuple))
+        for number, view in enumerate(result if many else [result]):
+
+            def step(x: Any, number: int = number) -> Any:
+                found = function(x, *arguments[1:], **keywords)
+                return found[number] if many else found
+
+            self._origins[view] = origin._replace(steps=(*origin.steps, step))
+
+    def is_copy(self, x: Any) -> bool:
+        """Check for a view that does not share its DTensor's memory."""
+        origin = self._origins.get(x) if is_dtensor(x) else None
+        return origin is not None and torch_private.storage(x) != torch_private.storage(origin.root)
+
+    def refresh(self, x: Any) -> None:
+        """Give a copy the values that its DTensor has by now."""
+        if self.is_copy(x) and (origin := self._origins[x]).version != origin.root._version:
+            torch_private.local_tensor(x).copy_(torch_private.local_tensor(origin.of(origin.root)))
+            self._origins[x] = origin._replace(version=origin.root._version)
+
+    def write_back(self, x: Any, values: Any = None) -> None:
+        """Give the DTensor the values of a copy, or others, as if the copy shared its memory.
+
+        All processes of the mesh have to come here, as they had to when torch gathered the copy.
+        """
+        origin = self._origins[x]
+        whole = origin.root.full_tensor()
+        origin.of(whole).copy_(x.full_tensor() if values is None else values)
+        local, place = local_part(origin.root)
+        for part, shard in parts_of(local, place):
+            part.copy_(whole[shard.index])
+        torch_private.raise_version(origin.root)
+        if values is None:
+            self._origins[x] = origin._replace(version=origin.root._version)
+        else:
+            self.refresh(x)
+
+
+def is_dtensor(x: Any) -> bool:
+    """Check for a DTensor, where torch has that part of it loaded."""
+    tensors = sys.modules.get("torch.distributed.tensor")
+    return tensors is not None and isinstance(x, tensors.DTensor)
