@@ -24,6 +24,18 @@ def _without(internals: Any) -> Iterator[None]:
         yield
 
 
+def tensor_types() -> tuple[type, ...]:
+    """Return torch's own classes of tensors; none before it is imported."""
+    torch = sys.modules.get("torch")
+    return _tensor_types() if hasattr(torch, "nn") else ()
+
+
+@functools.cache
+def _tensor_types() -> tuple[type, ...]:
+    torch = sys.modules["torch"]
+    return torch.Tensor, torch.nn.Parameter
+
+
 def is_plain(x: Any) -> bool:
     """Check at one look for a dense CPU tensor of torch's own classes that is no lazy view and no part of a trace or transform.
 
@@ -31,7 +43,7 @@ def is_plain(x: Any) -> bool:
     good: an inference tensor, a subclass.
     """
     torch = sys.modules["torch"]
-    return type(x) in (torch.Tensor, torch.nn.Parameter) and torch._C._dispatch_keys(x).raw_repr() == _plain_keys()
+    return type(x) in _tensor_types() and torch._C._dispatch_keys(x).raw_repr() == _plain_keys()
 
 
 @functools.cache
@@ -103,8 +115,22 @@ def span(x: Any) -> tuple[int, int]:
 def storage_number(x: Any) -> Any:
     """Return what keeps the number of a tensor's storage, as `storage` gives it, from being given to another, but no memory."""
     local = getattr(x, "_local_tensor", x)
-    reductions = importlib.import_module("torch.multiprocessing.reductions")
-    return reductions.StorageWeakRef(getattr(local, "elem", local).untyped_storage())
+    return _weak_reference()(getattr(local, "elem", local).untyped_storage())
+
+
+@functools.cache
+def _weak_reference() -> Any:
+    return importlib.import_module("torch.multiprocessing.reductions").StorageWeakRef
+
+
+def own_parameters(module: Any) -> Any:
+    """Return the parameters of a module itself by their names; some are None. What wrappers override does not come in between."""
+    return module._parameters.items()
+
+
+def own_buffers(module: Any) -> Any:
+    """Return the buffers of a module itself by their names; some are None."""
+    return module._buffers.items()
 
 
 def is_zero_tensor(x: Any) -> bool:

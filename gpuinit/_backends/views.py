@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gpuinit._backends.gpu import usable_cupy
+from gpuinit._backends.torch_private import tensor_types
 from gpuinit._backends.torch_tensors import view_of_dtensor, view_of_tensor
 from gpuinit._backends.view import View, read_only_error
 from gpuinit._contract.arguments import attribute, is_a, type_name
@@ -22,8 +23,7 @@ def view_of(x: Any) -> View:
     """Return the view of any array that can be filled in place; the errors are those of `targets.target`."""
     if type(x) is np.ndarray and x.flags.writeable:  # by far the most frequent, in a third of the time
         return View("host", x)
-    torch = sys.modules.get("torch")
-    if torch is not None and type(x) is getattr(torch, "Tensor", None):
+    if type(x) in tensor_types():
         return view_of_tensor(x)
     for library, (class_name, view) in _LIBRARIES.items():
         kind = getattr(sys.modules.get(library), class_name, None)

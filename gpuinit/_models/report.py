@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -123,17 +123,22 @@ class Report:
     def __init__(
         self, entries: list[Entry], generator: Generator, buffers: Sequence[str] = (), unused: Sequence[Rule] = ()
     ) -> None:
-        self._entries = entries
+        self._make_entries: Callable[[], list[Entry]] = lambda: entries
         self.buffers = list(buffers)
         self.mended: list[str] = []
         self.unused = list(unused)
         self.seed = generator.seed
         self.spawn_key: list[int] = generator.state["spawn_key"]
 
-    def complete(self, entries: list[Entry], buffers: list[str]) -> None:
-        """Take down what was done, where that was not known before."""
-        self._entries, self.buffers = entries, buffers
-        self.__dict__.pop("_measurements", None)
+    def complete(self, entries: Callable[[], list[Entry]], buffers: list[str]) -> None:
+        """Take down what was done, where that was not known before; `entries` is called when somebody looks."""
+        self._make_entries, self.buffers = entries, buffers
+        for cached in ("_entries", "_measurements"):
+            self.__dict__.pop(cached, None)
+
+    @functools.cached_property
+    def _entries(self) -> list[Entry]:
+        return self._make_entries()
 
     @property
     def apart(self) -> list[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from gpuinit._backends import torch_private
 from gpuinit._rules.parametrized import Parametrized
 from gpuinit._rules.unfit import Unfit, why_unfit
 
@@ -22,11 +24,6 @@ class Held(NamedTuple):
     owners: tuple[Any, ...]
     is_buffer: bool
 
-    @property
-    def tensor(self) -> Any:
-        """The tensor itself, also where it cannot be filled."""
-        return self.array.tensor if isinstance(self.array, Unfit) else self.array
-
 
 def join(prefix: str, name: str) -> str:
     """Return a name within another; either may be empty."""
@@ -40,21 +37,26 @@ def without_wrappers(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in _INNER)
 
 
-def held_by(root: Any, computed: bool = True) -> Iterator[Held]:
-    """Return all parameters and buffers of a module; tied ones by all their names.
+def held_by(root: Any) -> Iterator[Held]:
+    """Return all parameters and buffers of a module as rules are for them; tied ones by all their names.
 
-    A weight that a parametrization computes is one of them, unless `computed` is False: then what it is computed from is.
+    In the place of what a parametrization computes a weight from is that weight; in that of what cannot be filled, the reason.
     """
-    for place, owner in _places(root):
-        module = place.module
-        if computed and owner:
-            own = place.name.rpartition(".")[2]
-            yield owner.hold(own, Parametrized.of(module), not list(module.parameters(recurse=False)))
+    for place, computes in _places(root):
+        if computes:
+            array = Parametrized.of(place.module)
+            yield Held(join(computes.name, place.own_name), array, computes.owners, not array.originals)
             continue
-        for name, tensor in module.named_parameters(recurse=False, remove_duplicate=False):
-            yield place.hold(name, tensor, is_buffer=False)
-        for name, tensor in module.named_buffers(recurse=False, remove_duplicate=False):
-            yield place.hold(name, tensor, is_buffer=True)
+        for own, tensor, is_buffer in _tensors_of(place.module):
+            reason = why_unfit(tensor, own, place.module, place.fsdp)
+            yield Held(join(place.name, own), Unfit(tensor, reason) if reason else tensor, place.owners, is_buffer)
+
+
+def tensors_in(root: Any) -> Iterator[Held]:
+    """Return all parameters and buffers of a module as they are; tied ones by all their names."""
+    for place, _ in _places(root):
+        for own, tensor, is_buffer in _tensors_of(place.module):
+            yield Held(join(place.name, own), tensor, place.owners, is_buffer)
 
 
 def named_modules(root: Any) -> Iterator[tuple[str, Any]]:
@@ -68,29 +70,41 @@ def _places(root: Any) -> Iterator[tuple[_Place, _Place | None]]:
     known: dict[str, _Place] = {}
     for path, module in root.named_modules(remove_duplicate=False):
         parent, _, own = path.rpartition(".")
-        known[path] = place = known[parent].of_child(module, own) if path else _Place("", (), module)
-        yield place, known[parent.rpartition(".")[0]] if _is_a(module, "ParametrizationList") else None
+        known[path] = place = known[parent].of_child(module, own) if path else _Place("", (module,), module)
+        yield place, known[parent.rpartition(".")[0]] if "ParametrizationList" in class_names(type(module)) else None
+
+
+def _tensors_of(module: Any) -> Iterator[tuple[str, Any, bool]]:
+    """Return the name, the tensor, and whether it is a buffer, of all that a module itself has."""
+    for name, tensor in torch_private.own_parameters(module):
+        if tensor is not None:
+            yield name, tensor, False
+    for name, tensor in torch_private.own_buffers(module):
+        if tensor is not None:
+            yield name, tensor, True
 
 
 class _Place(NamedTuple):
-    """A module, its name, the modules that it lies in, and the nearest FSDP1 wrapper among those."""
+    """A module, its name, the modules from the root to it, and the nearest FSDP1 wrapper around it."""
 
     name: str
-    above: tuple[Any, ...]
+    owners: tuple[Any, ...]
     module: Any
     fsdp: Any = None
 
+    @property
+    def own_name(self) -> str:
+        return self.name.rpartition(".")[2]
+
     def of_child(self, child: Any, own: str) -> _Place:
-        fsdp = self.module if _is_a(self.module, "FullyShardedDataParallel") else self.fsdp
-        if own in _INNER or (own == "module" and any(_is_a(self.module, name) for name in _WITH_MODULE)):
-            return _Place(self.name, self.above, child, fsdp)
-        return _Place(join(self.name, own), (*self.above, self.module), child, fsdp)
-
-    def hold(self, own: str, tensor: Any, is_buffer: bool) -> Held:
-        reason = why_unfit(tensor, own, self.module, self.fsdp)
-        array = Unfit(tensor, reason) if reason else tensor
-        return Held(join(self.name, own), array, (*self.above, self.module), is_buffer)
+        names = class_names(type(self.module))
+        fsdp = self.module if "FullyShardedDataParallel" in names else self.fsdp
+        if own in _INNER or (own == "module" and names & _WITH_MODULE):
+            return _Place(self.name, (*self.owners[:-1], child), child, fsdp)
+        return _Place(join(self.name, own), (*self.owners, child), child, fsdp)
 
 
-def _is_a(module: Any, name: str) -> bool:
-    return any(cls.__name__ == name for cls in type(module).__mro__)
+@functools.cache
+def class_names(kind: type) -> frozenset[str]:
+    """Return the names of a class and of those that it is made of."""
+    return frozenset(cls.__name__ for cls in kind.__mro__)

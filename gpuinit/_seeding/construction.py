@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
@@ -96,10 +98,12 @@ class _Draw(NamedTuple):
 
 
 class _End(NamedTuple):
-    """Where the values of a draw end: in a parameter or buffer of that name, or in a tensor that this module's code made."""
+    """Where the values of a draw end: in a parameter or buffer of that name, perhaps in all of it, or in a tensor that this module's
+    code made."""
 
     name: str
     is_held: bool
+    is_whole: bool = False
 
 
 class _Recorder:
@@ -135,7 +139,10 @@ class _Recorder:
         ends = []
         for number, draw in enumerate(self.draws):
             held = places.at(draw.storage.cdata, *draw.span)
-            ends.append(_End(held.name, True) if held else _End(places.innermost(draw.modules), False))
+            if held:
+                ends.append(_End(held.name, True, is_whole=math.prod(draw.shape) == held.array.numel()))
+            else:
+                ends.append(_End(places.innermost(draw.modules), False))
             self.draws[number] = draw._replace(storage=None, modules=[])
         return ends
 
@@ -145,7 +152,7 @@ class _Rehearsal(_Recorder):
 
     def __init__(self, root: Generator) -> None:
         super().__init__()
-        self._streams = Streams(root)
+        self._streams = Streams(root, ())
 
     def generator(self, number: int) -> Generator:
         return self._streams.of_module("rehearsal")
@@ -156,14 +163,13 @@ class _Performance(_Recorder):
 
     def __init__(self, root: Generator, rehearsed: list[_Draw], ends: list[_End]) -> None:
         super().__init__()
-        self._streams = Streams(root)
         self._rehearsed, self._ends = rehearsed, ends
+        self._generators = _generators(Streams(root, {end.name for end in ends if end.is_held}), ends)
 
     def generator(self, number: int) -> Generator:
         if number >= len(self._ends) or self._rehearsed[number][:2] != self.draws[number][:2]:
             raise self._unequal(f"draw {number + 1} into a tensor of shape {self.draws[number].shape} the second time only")
-        name, is_held = self._ends[number]
-        return self._streams.of_parameter(name) if is_held else self._streams.of_module(name)
+        return self._generators[number]
 
     def check_ends(self, model: Any) -> None:
         """Raise an error if the draws ended elsewhere than in the rehearsal."""
@@ -175,3 +181,18 @@ class _Performance(_Recorder):
     @staticmethod
     def _unequal(what: str) -> RuntimeError:
         return RuntimeError(f"factory must make a new model in the same way each time that it is called, got {what}")
+
+
+def _generators(streams: Streams, ends: list[_End]) -> list[Generator]:
+    """Return the generator of each draw. Those that a later one overwrites all of come last in their parameter's numbering: the
+    others are from the streams that `seeded` gives them where nothing was drawn before."""
+    waiting: dict[str, list[int]] = defaultdict(list)
+    overwritten: list[int] = []
+    for number, end in enumerate(ends):
+        if end.is_whole:
+            overwritten += waiting.pop(end.name, [])
+        if end.is_held:
+            waiting[end.name].append(number)
+    order = [*sorted(set(range(len(ends))) - set(overwritten)), *overwritten]
+    generators = {n: (streams.of_parameter if ends[n].is_held else streams.of_module)(ends[n].name) for n in order}
+    return [generators[number] for number in range(len(ends))]

@@ -23,12 +23,12 @@ LEAST_ERFINV = 2.0**-31  # of the length of an interval whose inverse error func
 
 
 class Drawn(NamedTuple):
-    """What was drawn: as text, the write where one is all that there is to it, and whether all machines get the same bits.
+    """What was drawn: by what, the write where one is all that there is to it, and whether all machines get the same bits.
 
     Of a uniform variable, `bounds` are its own: the inverse error function may follow.
     """
 
-    text: str
+    by: Call | str
     write: Write | None = None
     exact: bool = True
     bounds: tuple[float, float] | None = None
@@ -40,9 +40,10 @@ Fills = Callable[..., Drawn]
 def call_initializer(call: Call, x: Any, generator: Generator) -> Drawn:
     """Fill a tensor by an initializer."""
     with observed() as writes:
-        call(x, generator=generator)
+        call.function(x, generator=generator, **call.keywords)
+    write = writes[-1] if writes else None  # none of an empty tensor
     bounds = (call.keywords.get("a", 0.0), call.keywords.get("b", 1.0)) if call.function is uniform_ else None
-    return Drawn(str(call), writes[-1] if writes else None, all(write.is_exact for write in writes), bounds)
+    return Drawn(call, write, write is None or write.is_exact, bounds)
 
 
 def _normal(x: Any, generator: Generator, mean: float = 0.0, std: float = 1.0) -> Drawn:

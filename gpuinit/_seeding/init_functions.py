@@ -57,13 +57,13 @@ def run(name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
     """Do what a function of torch.nn.init is called for."""
     if torch.compiler.is_compiling():
         raise RuntimeError(f"torch.nn.init.{name} must not be compiled within gpuinit.seeded; call the code without torch.compile")
+    given = {**dict(zip(_names(name), arguments)), **keywords}
     interception = interception_here()
-    given = _signature(name).bind(*arguments, **keywords).arguments
-    x = given.pop("tensor")
-    if interception is None:
+    if interception is None or len(given) < len(arguments) + len(keywords) or "tensor" not in given:
         for _, other in list(_active):
-            other.refuse_thread(x)
-        return _original(name)(*arguments, **keywords)
+            other.refuse_thread(given.get("tensor"))
+        return _original(name)(*arguments, **keywords)  # which knows what is wrong with these arguments
+    x = given.pop("tensor")
     given.pop("generator", None)
     interception.call(Call(INITIALIZERS[name], given), x)
     return x
@@ -86,8 +86,9 @@ def _original(name: str) -> Callable[..., Any]:
 
 
 @functools.cache
-def _signature(name: str) -> inspect.Signature:
-    return inspect.signature(_original(name))
+def _names(name: str) -> tuple[str, ...]:
+    """Return the names of a function's parameters."""
+    return tuple(inspect.signature(_original(name)).parameters)
 
 
 def _stand_in(*args: Any, **keywords: Any) -> Any:

@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from gpuinit._backends import torch_private
-from gpuinit._rules.modules import Held, held_by, join, named_modules
+from gpuinit._rules.modules import Held, join, named_modules, tensors_in
 
 
 class Span(NamedTuple):
@@ -33,7 +33,7 @@ class Places:
         self._storages: dict[Any, list[Span]] = defaultdict(list)
         self._numbers: list[Any] = []
         self._modules: dict[int, str] = {}
-        self._found = [held._replace(name=join(prefix, held.name)) for held in held_by(model, computed=False)]
+        self._found = [held._replace(name=join(prefix, held.name)) for held in tensors_in(model)]
         for held in sorted(self._found, key=lambda held: held.name):
             self._add(held)
         for name, module in named_modules(model):
@@ -41,7 +41,7 @@ class Places:
             self._modules[id(module)] = min(full, self._modules.get(id(module), full))
 
     def _add(self, held: Held) -> None:
-        tensor = held.tensor
+        tensor = held.array
         known = self._tensors.get(id(tensor))
         if known is None and (storage := torch_private.storage(tensor)) is not None:
             start, end = torch_private.span(tensor)
@@ -55,7 +55,7 @@ class Places:
 
     def in_order(self) -> list[Held]:
         """Return each parameter and buffer once, by the name that stands for it, in the model's order."""
-        return [self.held[name] for name in dict.fromkeys(self._tensors[id(held.tensor)].name for held in self._found)]
+        return [self.held[name] for name in dict.fromkeys(self._tensors[id(held.array)].name for held in self._found)]
 
     def find(self, x: Any) -> Held | None:
         """Return the parameter or buffer that a tensor is, or shares memory with; None if there is none."""

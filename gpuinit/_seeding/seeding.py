@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from gpuinit._backends import torch_private
+from gpuinit._backends.targets import Write
 from gpuinit._contract.arguments import boolean, short_repr, shorten, type_name
 from gpuinit._contract.generator import Generator
 from gpuinit._models.report import UNTOUCHED, WRITTEN, Entry, Report
@@ -85,44 +85,54 @@ def seeded(model: Any, *, seed: int | Generator, strict: bool = False, prefix: s
         raise RuntimeError("gpuinit.seeded must not be compiled; call the code without torch.compile")
     report = Report([], root)
     report.mended = [join(prefix, name) for name in mend(model)]
-    ledger = _ModelLedger(Places(model, prefix), Streams(root))
+    places = Places(model, prefix)
+    ledger = _ModelLedger(places, Streams(root, places.held))
     interception = Interception(ledger)
     with no_other_draws(), replaced_by(interception), interception:
         yield report
-    entries, buffers = ledger.entries(model, prefix)
-    report.complete(entries, buffers)
-    if entries and len(report.untouched) == len(entries):
+    outcome = ledger.finish(model, prefix)
+    report.complete(outcome.entries, outcome.untouched_buffers)
+    untouched = outcome.untouched
+    if untouched and not any(outcome.records.values()):
         raise RuntimeError(
             "the code within gpuinit.seeded must initialize the model, got one that wrote to no parameter; a model of Hugging "
             "Face's that was made off the meta device does not initialize itself twice: make it by gpuinit.construct"
         )
-    if strict and (untouched := report.untouched):
+    if strict and untouched:
         raise RuntimeError(
             f"the code must write to every parameter, got {len(untouched)} untouched: {', '.join(shorten(untouched))}"
         )
 
 
-@dataclass
 class _Record:
     """What happened to a parameter or buffer so far."""
 
-    held: Held
-    text: str = ""
-    write: Any = None
-    exact: bool = True
+    __slots__ = ("drawn", "exact", "is_whole", "is_written")
+
+    def __init__(self) -> None:
+        self.drawn: Drawn | None = None  # the last
+        self.is_whole = False  # that it went to all of the parameter
+        self.is_written = False  # in another way, since
+        self.exact = True
 
     def drew(self, drawn: Drawn, whole: bool) -> None:
         self.exact = drawn.exact and (whole or self.exact)
-        self.write = drawn.write if whole else None
-        self.text = drawn.text if whole else f"{drawn.text}, in parts"
+        self.drawn, self.is_whole, self.is_written = drawn, whole, False
 
     def wrote(self, exact: bool) -> None:
         self.exact = self.exact and exact
-        self.write = None
-        if not self.text:
-            self.text = WRITTEN
-        elif not self.text.endswith(WRITTEN):
-            self.text += f", {WRITTEN}"
+        self.is_written = True
+
+    @property
+    def text(self) -> str:
+        """What a report says of it."""
+        what = [] if self.drawn is None else [str(self.drawn.by)] if self.is_whole else [str(self.drawn.by), "in parts"]
+        return ", ".join([*what, WRITTEN] if self.is_written else what)
+
+    @property
+    def write(self) -> Write | None:
+        """What all of the values come from, if that is one write."""
+        return self.drawn.write if self.drawn and self.is_whole and not self.is_written else None
 
 
 class _ModelLedger:
@@ -147,45 +157,71 @@ class _ModelLedger:
 
     def drew(self, x: Any, drawn: Drawn) -> None:
         if held := self._places.find(x):
-            self._record(held).drew(drawn, whole=x.shape == held.tensor.shape)
+            self._record(held).drew(drawn, whole=x.shape == held.array.shape)
 
     def wrote(self, x: Any, exact: bool) -> None:
         if held := self._places.find(x):
             self._record(held).wrote(exact)
 
     def _record(self, held: Held) -> _Record:
-        return self._records.setdefault(held.name, _Record(held))
+        record = self._records.get(held.name)
+        if record is None:
+            record = self._records[held.name] = _Record()
+        return record
 
-    def entries(self, model: Any, prefix: str) -> tuple[list[Entry], list[str]]:
-        """Return the entries of a report, and the names of the buffers that nothing touched, of the model as it is now."""
+    def finish(self, model: Any, prefix: str) -> _Outcome:
+        """Return what happened to the model as it is now."""
         places = Places(model, prefix)
-        shapes = Shapes((name, tuple(held.tensor.shape)) for name, held in places.held.items())
-        entries, buffers = [], []
-        for held in places.in_order():
-            name = held.name
-            record = self._record_of(held)
-            if record is None and held.is_buffer:
-                buffers.append(name)
-                continue
-            record = record or _Record(held, UNTOUCHED)
-            tensor, names = held.tensor, places.names[name]
-            frozen = not held.is_buffer and not tensor.requires_grad
-            dtype = str(tensor.dtype).removeprefix("torch.")
-            param = Param(name, shapes[name], dtype, held.owners, shapes, places_of(names), frozen)
-            entries.append(Entry(param, tensor, record.text, record.write, record.exact, kept=record.text == UNTOUCHED))
-        return entries, buffers
+        return _Outcome(places, {held.name: self._record_of(held) for held in places.in_order()})
 
     def _record_of(self, held: Held) -> _Record | None:
         """Return what happened to a parameter; of one that was replaced by another tensor, that it was written."""
-        before = self._places.find(held.tensor)
-        if before is None or torch_private.storage(held.tensor) != torch_private.storage(before.tensor):
-            return _Record(held, WRITTEN, exact=False)
+        before = self._places.find(held.array)
+        if before is None or torch_private.storage(held.array) != torch_private.storage(before.array):
+            record = _Record()
+            record.wrote(exact=False)
+            return record
         return self._records.get(before.name)
+
+
+class _Outcome(NamedTuple):
+    """A model after the code has run, and what happened to each of its parameters and buffers; None if nothing did."""
+
+    places: Places
+    records: dict[str, _Record | None]
+
+    @property
+    def untouched(self) -> list[str]:
+        """The names of the parameters that nothing was written to."""
+        return [name for name, record in self.records.items() if not (record or self.places.held[name].is_buffer)]
+
+    @property
+    def untouched_buffers(self) -> list[str]:
+        return [name for name, record in self.records.items() if not record and self.places.held[name].is_buffer]
+
+    def entries(self) -> list[Entry]:
+        """Return the entries of a report: of all parameters, and of buffers that were written."""
+        held = self.places.held
+        shapes = Shapes((name, tuple(one.array.shape)) for name, one in held.items())
+        return [
+            self._entry(held[name], record, shapes)
+            for name, record in self.records.items()
+            if record or not held[name].is_buffer
+        ]
+
+    def _entry(self, held: Held, record: _Record | None, shapes: Shapes) -> Entry:
+        frozen = not held.is_buffer and not held.array.requires_grad
+        dtype = str(held.array.dtype).removeprefix("torch.")
+        places = places_of(self.places.names[held.name])
+        param = Param(held.name, shapes[held.name], dtype, held.owners, shapes, places, frozen)
+        if record is None:
+            return Entry(param, held.array, UNTOUCHED, kept=True)
+        return Entry(param, held.array, record.text, record.write, record.exact)
 
 
 def _whole(x: Any, held: Held) -> Any:
     """Return what to fill in the place of `x`: where that is the local part of a DTensor, the DTensor."""
-    tensor = held.tensor
+    tensor = held.array
     if is_dtensor(x) or not is_dtensor(tensor):
         return x
     local = torch_private.local_tensor(tensor)

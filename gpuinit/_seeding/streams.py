@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from gpuinit._contract.generator import Generator
 
 
 class Streams:
     """The streams of a seed for the parameters and modules of a model; `docs/values.md` defines them."""
 
-    def __init__(self, root: Generator) -> None:
+    def __init__(self, root: Generator, parameters: Iterable[str]) -> None:
         self._root = root
+        names = list(parameters)
+        self._first = dict(zip(names, root.spawn_named(names), strict=True))  # of parameters without a draw
         self._places: dict[str, Generator] = {}
 
     def of_parameter(self, name: str) -> Generator:
         """Return that of the next draw into a parameter: of the first one, the one that `initialize` reads."""
-        if name in self._places:
-            return self._numbered(name)
-        self._places[name] = generator = self._root.spawn(name)
-        return generator
+        if name in self._first:
+            self._places[name] = generator = self._first.pop(name)
+            return generator
+        return self._numbered(name)
 
     def of_module(self, name: str) -> Generator:
         """Return that of the next draw into a tensor that is no parameter, while the code of this module runs."""

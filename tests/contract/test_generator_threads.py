@@ -116,7 +116,7 @@ def test_the_last_numbered_children_are_given_once(interleaved):
     """The rival comes when the first caller has seen that there are two children left."""
     generator = Watched(0)
     generator.state = generator.state | {"children": module.NAME_TAG - 2}
-    children, refusal = interleaved(lambda: generator.spawn(2), lambda: generator.spawn(2), (("get", "_sequence"),) * 2)
+    children, refusal = interleaved(lambda: generator.spawn(2), lambda: generator.spawn(2), (("get", "_children"),))
     assert [child.state["spawn_key"] for child in children] == [[module.NAME_TAG - 2], [module.NAME_TAG - 1]]
     with pytest.raises(ValueError, match="a generator has at most"):
         raise refusal
@@ -124,5 +124,5 @@ def test_the_last_numbered_children_are_given_once(interleaved):
 
 def test_children_are_numbered_on(interleaved):
     generator = Watched(0)
-    families = interleaved(lambda: generator.spawn(2), lambda: generator.spawn(1), (("get", "_sequence"),))
+    families = interleaved(lambda: generator.spawn(2), lambda: generator.spawn(1), (("get", "_children"),))
     assert [[child.state["spawn_key"] for child in family] for family in families] == [[[0], [1]], [[2]]]
