@@ -43,6 +43,19 @@ class Target(NamedTuple):
         _handler.get()(Write(self, operation))
 
 
+class Asked(NamedTuple):
+    """What a write asks for, without the array and its memory."""
+
+    operation: Operation
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the values are the same everywhere to the last bit: all are, except those that BLAS computes."""
+        return not isinstance(self.operation, Orthogonal)
+
+
 class Write(NamedTuple):
     """An operation and the array that it is for: what an initializer comes to once everything is checked."""
 
@@ -50,23 +63,27 @@ class Write(NamedTuple):
     operation: Operation
 
     @property
-    def is_exact(self) -> bool:
-        """Whether the values are the same everywhere to the last bit: all are, except those that BLAS computes."""
-        return not isinstance(self.operation, Orthogonal)
+    def asked(self) -> Asked:
+        return Asked(self.operation, self.to.shape, self.to.dtype)
 
     def perform(self) -> None:
         """Write to the array, unless it has no elements, and tell its owner."""
         view = self.to.view
         if view.array.size and view.scope is None:
-            self._perform_parts()
+            self._perform()
         elif view.array.size:
             with view.context():
-                self._perform_parts()
+                self._perform()
         view.notify_owner()  # of a DTensor without elements here too, so that autograd finds the same in every process
 
-    def _perform_parts(self) -> None:
-        for array, shard in parts_of(self.to.view.array, self.to.shard):
-            perform(_backend(self.to.view.backend), array, self.operation, shard)
+    def _perform(self) -> None:
+        (view, _, shard), operation = self
+        backend = _backend(view.backend)
+        if isinstance(shard, Patches):
+            for array, part in parts_of(view.array, shard):
+                perform(backend, array, operation, part)
+        else:
+            perform(backend, view.array, operation, shard)
 
 
 # What is done with a write.

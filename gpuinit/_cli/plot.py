@@ -34,7 +34,7 @@ def draw(shape: tuple[int, int], function: Call, nonlinearity: str, depth: int, 
     first, *others = figure.subplots(1, 3, width_ratios=(3, 4, 4))
     with observed() as writes:
         weight = draw_weight(shape, function, Generator(seed).spawn("0"))
-    draw_histogram(first, "weight of the first layer", weight, distribution_of(writes[-1]) if writes else None)
+    draw_histogram(first, "weight of the first layer", weight, distribution_of(writes[-1].asked) if writes else None)
     first.set(xlabel="value", ylabel="density")
     key_to_histograms(figure, [first], "outside lower left")
     signal([(shape, shape[::-1])[i % 2] for i in range(depth)], function, nonlinearity, seed=seed, axes=others)

@@ -25,6 +25,7 @@ from gpuinit._rules.calls import Initializer, Keep
 from gpuinit._rules.matching import Rule, choose_initializers, warn_of_unused
 from gpuinit._rules.modules import without_wrappers
 from gpuinit._rules.parameters import Param, Shapes, check_names, places_of
+from gpuinit._rules.plans import Plans
 from gpuinit._rules.ties import Ties, check_tied, name_ties
 
 _PIECE = 2**24  # bytes copied at once
@@ -138,9 +139,10 @@ def _plan(
         choices, unused = _choices(header, rules, check_tied(tied))
         give_size(file.fileno(), header.size)
         memory = mmap.mmap(file.fileno(), header.size)
+        generators, plans = root.spawn_named([param.name for param, _ in choices]), Plans()
         steps = [
-            _step(param, tensor, choice, source, memory, root)
-            for tensor, (param, choice) in zip(header.tensors, choices, strict=True)
+            _step(param, tensor, choice, source, memory, generator, plans)
+            for tensor, (param, choice), generator in zip(header.tensors, choices, generators, strict=True)
         ]
     return header, steps, memory, unused
 
@@ -195,7 +197,13 @@ def _check_dtype(param: Param, choice: Initializer) -> None:
 
 
 def _step(
-    param: Param, tensor: Tensor, choice: Initializer, source: io.BufferedReader, memory: mmap.mmap, root: Generator
+    param: Param,
+    tensor: Tensor,
+    choice: Initializer,
+    source: io.BufferedReader,
+    memory: mmap.mmap,
+    generator: Generator,
+    plans: Plans,
 ) -> Step:
     if type(choice) is Keep:
         return Deferred(Entry(param, None, "keep", kept=True), lambda: _copy(source, memory, tensor.start, tensor.end))
@@ -206,7 +214,7 @@ def _step(
             f"{param.name} has a shape that NumPy cannot have, of {len(tensor.shape)} axes, {short_repr(tensor.shape)}: "
             "keep it by a rule"
         ) from None
-    return plan(param, array, choice, root)
+    return plan(param, array, choice, generator, plans)
 
 
 def _copy(source: io.BufferedReader, memory: mmap.mmap, start: int, end: int) -> None:

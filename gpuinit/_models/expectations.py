@@ -6,26 +6,26 @@ import math
 from typing import assert_never
 
 from gpuinit._backends.operations import Constant, Dirac, Eye, Fill, Orthogonal, Sparse, Truncate
-from gpuinit._backends.targets import Write
+from gpuinit._backends.targets import Asked
 from gpuinit._contract.densities import density
 from gpuinit._contract.distributions import Distribution
 
 
-def distribution_of(write: Write) -> Distribution | None:
+def distribution_of(asked: Asked) -> Distribution | None:
     """Return what the elements (of a complex array: their parts) are drawn from, where that is all there is to them."""
-    return write.operation.distribution if isinstance(write.operation, Fill) else None
+    return asked.operation.distribution if isinstance(asked.operation, Fill) else None
 
 
-def expected_std(write: Write) -> float:
+def expected_std(asked: Asked) -> float:
     """Return the square root of the elements' expected variance over the whole array; of a complex one, sqrt(E|x - mean|**2).
 
     It is nan of an array without elements, and of one whose own values were rounded.
     """
-    shape, size = write.to.shape, write.to.size
+    shape, size = asked.shape, math.prod(asked.shape)
     if size == 0:
         return math.nan
-    parts = 2 if write.to.dtype.kind == "c" else 1
-    match write.operation:
+    parts = 2 if asked.dtype.kind == "c" else 1
+    match asked.operation:
         case Fill(distribution):
             return math.sqrt(parts) * density(distribution).std
         case Constant():
@@ -41,7 +41,7 @@ def expected_std(write: Write) -> float:
         case Truncate():
             return math.nan
         case _:
-            assert_never(write.operation)
+            assert_never(asked.operation)
 
 
 def _of_ones(share: float) -> float:

@@ -15,6 +15,7 @@ from gpuinit._models.steps import Progress, carry_out, check_prefix, keep_frozen
 from gpuinit._rules.matching import choose_initializers, matches, warn_of_unused
 from gpuinit._rules.modules import join
 from gpuinit._rules.parameters import Param, find_leaves, make_parameters
+from gpuinit._rules.plans import Plans
 from gpuinit._rules.ties import check_tied
 from gpuinit._rules.torch_layers import torch_defaults, warn_of_own_initializations
 
@@ -108,12 +109,12 @@ def initialize(
     found = make_parameters([leaf for leaf in leaves if buffers or not leaf.is_buffer], check_tied(tied))
     asked_for = [param for param, _ in found if frozen or not param.frozen]
     initializers, unused = choose_initializers(torch_defaults() if rules is None else rules, asked_for)
-    choices = iter(initializers)
-    steps = [
-        plan(param, array, next(choices), root, dtype) if frozen or not param.frozen else keep_frozen(param, array)
-        for param, array in found
-    ]
     params = [param for param, _ in found]
+    choices, generators, plans = iter(initializers), root.spawn_named([param.name for param in params]), Plans()
+    steps = [
+        plan(param, array, next(choices), generator, plans, dtype) if frozen or not param.frozen else keep_frozen(param, array)
+        for (param, array), generator in zip(found, generators, strict=True)
+    ]
     _warn_of_broken_ties(model, prefix, params)
     if rules is None:
         warn_of_own_initializations(params)

@@ -13,7 +13,7 @@ import numpy as np
 
 from gpuinit import _console as console
 from gpuinit._backends.dtensor import is_cut
-from gpuinit._backends.targets import Write
+from gpuinit._backends.targets import Asked
 from gpuinit._backends.views import view_of
 from gpuinit._contract.arguments import short_repr, shorten
 from gpuinit._contract.digests import CONTRACT_VERSION, header, pieces
@@ -24,7 +24,6 @@ from gpuinit._models.mapped_files import check_readable
 from gpuinit._rules.matching import Rule
 from gpuinit._rules.parameters import Param
 
-
 UNTOUCHED, WRITTEN = "untouched", "written"  # what stands for an initializer where none is known
 
 
@@ -32,36 +31,36 @@ UNTOUCHED, WRITTEN = "untouched", "written"  # what stands for an initializer wh
 class Entry:
     """A parameter and what was done to it.
 
-    `initializer` is text; `write` is what it came to, if that is known and all in one; `exact` says whether the values are the
+    `initializer` is text; `asked` is what it came to, if that is known and all in one; `exact` says whether the values are the
     same everywhere to the last bit, `kept` whether they are those of before.
     """
 
     param: Param
     array: Any
     initializer: str
-    write: Write | None = None
+    asked: Asked | None = None
     exact: bool = True
     kept: bool = False
 
     @property
     def distribution(self) -> Distribution | None:
         """What the values are drawn from, as far as known."""
-        return distribution_of(self.write) if self.write else None
+        return distribution_of(self.asked) if self.asked else None
 
     @property
     def expected(self) -> float:
         """The standard deviation that was asked for; nan if it is not known."""
-        return expected_std(self.write) if self.write else math.nan
+        return expected_std(self.asked) if self.asked else math.nan
 
     @property
     def apart(self) -> bool:
         """Whether its values are none that every process and machine has."""
         return self.kept or not self.exact or is_cut(self.array)
 
-    def note(self, writes: Sequence[Write]) -> None:
-        """Take down what an initializer of this library writes, all in one."""
-        for write in writes:
-            self.write, self.exact = write, write.is_exact
+    def note(self, asked: Asked | None) -> None:
+        """Take down what an initializer of this library comes to; None if the array has no elements."""
+        self.asked = asked
+        self.exact = asked is None or asked.is_exact
 
 
 class Row(NamedTuple):

@@ -10,7 +10,8 @@ import numpy as np
 
 from gpuinit import _console as console
 from gpuinit._backends.batching import perform_all
-from gpuinit._backends.targets import Write, observed, planned, target
+from gpuinit._backends.targets import Target, Write, observed, planned, target
+from gpuinit._backends.view import View
 from gpuinit._contract.arguments import attribute, is_a, is_integer, short_repr
 from gpuinit._contract.arithmetic import exact
 from gpuinit._contract.dtypes import EVERY, FLOATS, INEXACT, as_dtype, complex_of
@@ -23,6 +24,7 @@ from gpuinit._rules.calls import Call, Initializer, Keep, module_of, name_of
 from gpuinit._rules.matching import Rule
 from gpuinit._rules.parameters import Param
 from gpuinit._rules.parametrized import Parametrized
+from gpuinit._rules.plans import Plans
 from gpuinit._rules.unfit import Unfit
 
 Progress = bool | Callable[[str], None] | None
@@ -35,10 +37,10 @@ class Kept(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """The writes that fill the parameter, all checked."""
+    """The write that fills the parameter, checked; none where there are no elements."""
 
     entry: Entry
-    writes: list[Write]
+    write: Write | None
 
 
 class Deferred(NamedTuple):
@@ -51,23 +53,24 @@ class Deferred(NamedTuple):
 Step = Kept | Planned | Deferred
 
 
-def plan(param: Param, array: Any, choice: Initializer, root: Generator, dtype: np.dtype[Any] | None = None) -> Step:
+def plan(
+    param: Param, array: Any, choice: Initializer, generator: Generator, plans: Plans, dtype: np.dtype[Any] | None = None
+) -> Step:
     """Check everything about a parameter's initializer, and return what there is to do.
 
     `dtype` is the one in which values are drawn; None is the array's own.
     """
-    generator = root.spawn(param.name)
     if type(choice) is Keep:
         return Kept(Entry(param, array, "keep", kept=True))
     if isinstance(array, Unfit):
         raise TypeError(f"{param.name} {array.reason}")
     if isinstance(array, Parametrized):
-        return _plan_parametrized(param, array, choice, root, dtype)
+        return _plan_parametrized(param, array, choice, generator, plans, dtype)
     if type(choice) is not Call:
         return Deferred(Entry(param, array, name_of(choice)), lambda: _call(choice, array, generator, param))
     entry = Entry(param, array, str(choice))
     try:
-        step = _plan_call(entry, choice, generator, dtype)
+        step = _plan_call(entry, choice, generator, dtype, plans)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{param.name}, {choice}: {error}") from error
     return step
@@ -79,20 +82,22 @@ def keep_frozen(param: Param, array: Any) -> Kept:
 
 
 def _plan_parametrized(
-    param: Param, weight: Parametrized, choice: Initializer, root: Generator, dtype: np.dtype[Any] | None
+    param: Param, weight: Parametrized, choice: Initializer, generator: Generator, plans: Plans, dtype: np.dtype[Any] | None
 ) -> Deferred:
     """Plan to draw a weight that a parametrization computes, and to assign it; tried on a copy, unless a callable draws it."""
     entry = Entry(param, weight, "", exact=False)  # computed by torch
+    start = generator.state
 
     def draw(to: Parametrized) -> None:
         values = to.new_values()
-        step = plan(param, values, choice, root, dtype)
+        generator.state = start
+        step = plan(param, values, choice, generator, plans, dtype)
         _perform([step], lambda name: None)
         try:
             entry.array = to.assign(values)
         except TypeError as error:
             raise TypeError(f"{param.name}, {step.entry.initializer}: {error}") from error
-        entry.initializer, entry.write = step.entry.initializer, step.entry.write
+        entry.initializer, entry.asked = step.entry.initializer, step.entry.asked
 
     if type(choice) is Call:
         draw(weight.copy())
@@ -117,25 +122,21 @@ def _call(choice: Callable[..., Any], array: Any, generator: Generator, param: P
         raise
 
 
-def _plan_call(entry: Entry, call: Call, generator: Generator, dtype: np.dtype[Any] | None) -> Planned | Deferred:
-    to = target(entry.array, EVERY)
-    drawn_in = _drawing_dtype(to.dtype, dtype)
-    if drawn_in != to.dtype:
-        return _plan_conversion(entry, call, generator, drawn_in)
-    with planned() as writes:
-        call(entry.array, generator=generator)
-    entry.note(writes)
-    return Planned(entry, writes)
+def _plan_call(entry: Entry, call: Call, generator: Generator, dtype: np.dtype[Any] | None, plans: Plans) -> Planned | Deferred:
+    if dtype is not None and (drawn_in := _drawing_dtype(to := target(entry.array, EVERY), dtype)) != to.dtype:
+        return _plan_conversion(entry, call, generator, to.view, drawn_in)
+    plan = plans.plan(call, entry.array, generator)
+    entry.note(plan.asked)
+    return Planned(entry, plan.write)
 
 
-def _plan_conversion(entry: Entry, call: Call, generator: Generator, drawn_in: np.dtype[Any]) -> Deferred:
+def _plan_conversion(entry: Entry, call: Call, generator: Generator, view: View, drawn_in: np.dtype[Any]) -> Deferred:
     """Plan to draw in another dtype than the array's; the check is a call on memory that is there for it alone."""
-    view = target(entry.array, EVERY).view
     start = generator.state
     with planned() as writes:
         for part, shard in parts_of(np.empty(view.array.shape, drawn_in), view.shard):
             call(part, generator=generator, shard=shard)
-    entry.note(writes)
+    entry.note(writes[-1].asked if writes else None)
 
     def draw_and_convert() -> None:
         with view.context():
@@ -161,21 +162,22 @@ def carry_out(
 
 @exact
 def _perform(steps: list[Step], advance: Callable[[str], None]) -> None:
-    names_and_writes = [(step.entry.param.name, write) for step in steps if isinstance(step, Planned) for write in step.writes]
+    names_and_writes = [(step.entry.param.name, step.write) for step in steps if isinstance(step, Planned) and step.write]
     for number in perform_all([write for _, write in names_and_writes]):
         advance(names_and_writes[number][0])
     for step in steps:
         if isinstance(step, Deferred):
             with observed() as writes:
                 step.fill()
-            step.entry.exact = step.entry.exact and all(write.is_exact for write in writes)
-        if not isinstance(step, Planned) or not step.writes:  # a warning took the place of a write to an empty array
+            step.entry.exact = step.entry.exact and all(write.asked.is_exact for write in writes)
+        if not isinstance(step, Planned) or not step.write:  # a warning took the place of a write to an empty array
             advance(step.entry.param.name)
 
 
-def _drawing_dtype(dtype: np.dtype[Any], wanted: np.dtype[Any] | None) -> np.dtype[Any]:
+def _drawing_dtype(to: Target, wanted: np.dtype[Any]) -> np.dtype[Any]:
     """Return the dtype in which values for an array are drawn; a complex array's parts are of the one asked for."""
-    if wanted is None or dtype.name not in INEXACT:
+    dtype = to.dtype
+    if dtype.name not in INEXACT:
         return dtype
     if dtype.kind == "c":
         return complex_of(wanted)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
+from gpuinit._backends import torch_private
 from gpuinit._backends.views import view_of
 
 # Candidate solutions that NumPy tries, some milliseconds; without a bound, two odd views can take it minutes.
@@ -21,7 +22,7 @@ class Memory(NamedTuple):
     start: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
-    dtype: str
+    dtype: Any  # NumPy's, or torch's
     itemsize: int
 
     @property
@@ -47,6 +48,8 @@ def overlap(a: Any, b: Any) -> bool:
 
 def memory_of(x: Any) -> Memory | None:
     """Where an array lies; None of one that has no elements, or cannot be filled."""
+    if type(x) in torch_private.tensor_types() and torch_private.is_plain(x):
+        return _memory_of_plain_tensor(x)
     try:
         array = view_of(x).array
     except (TypeError, RuntimeError):
@@ -54,7 +57,15 @@ def memory_of(x: Any) -> Memory | None:
     if not array.size:
         return None
     start = array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
-    return Memory(str(getattr(array, "device", "cpu")), start, array.shape, array.strides, str(array.dtype), array.itemsize)
+    return Memory(str(getattr(array, "device", "cpu")), start, array.shape, array.strides, array.dtype, array.itemsize)
+
+
+def _memory_of_plain_tensor(x: Any) -> Memory | None:
+    """The same of one of torch's own tensors, without a view, which takes ten times as long."""
+    start, size = x.data_ptr(), x.element_size()
+    if not (start and x.numel()):  # or it was freed
+        return None
+    return Memory("cpu", start, tuple(x.shape), tuple(step * size for step in x.stride()), x.dtype, size)
 
 
 def _may_share(a: np.ndarray, b: np.ndarray) -> bool:

@@ -127,6 +127,8 @@ def parse_initializer(given: Any) -> RuleItem:
     if any(function is known for known in INITIALIZERS.values()):
         if attribute(given, "args", ()):
             raise TypeError(f"an initializer must have its arguments by keyword, got {short_repr(given)}")
+        if all(type(value) is float for value in keywords.values()):  # which may be in thousands of layers
+            return _make_call_once(function, tuple(keywords.items()))
         return _make_call(function, keywords)
     if callable(given):
         return _check_callable(given)
@@ -185,6 +187,11 @@ def _make_call(function: Callable[..., Any], keywords: Mapping[str, Any]) -> Cal
     return call
 
 
+@functools.lru_cache
+def _make_call_once(function: Callable[..., Any], keywords: tuple[tuple[str, float], ...]) -> Call:
+    return _make_call(function, dict(keywords))
+
+
 def check_values(call: Call) -> None:
     """Raise what an initializer has against its arguments whatever array it is given.
 
@@ -206,6 +213,7 @@ def check_values(call: Call) -> None:
     raise type(errors[0])(f"{call}: {errors[0]}")
 
 
+@functools.lru_cache
 def _parse(text: str) -> RuleItem:
     """Return the call that a string spells."""
     function, keywords = parse_call(text, {**INITIALIZERS, "keep": Keep}, "an initializer", skipped=1)
@@ -233,7 +241,7 @@ def parse_call(
     name = call.func.id if isinstance(call.func, ast.Name) else ""
     if name not in functions:
         raise ValueError(f"{what} must be one of {', '.join(sorted(functions))}, got {shown}")
-    names = [*inspect.signature(functions[name]).parameters][skipped:]
+    names = [*_signature(functions[name]).parameters][skipped:]
     try:
         keywords = {name: _evaluate(node) for name, node in zip(names, call.args, strict=False)}
         keywords |= {str(keyword.arg): _evaluate(keyword.value) for keyword in call.keywords}

@@ -52,17 +52,12 @@ def held_by(root: Any) -> Iterator[Held]:
             yield Held(join(place.name, own), Unfit(tensor, reason) if reason else tensor, place.owners, is_buffer)
 
 
-def tensors_in(root: Any) -> Iterator[Held]:
-    """Return all parameters and buffers of a module as they are; tied ones by all their names."""
+def walk(root: Any) -> Iterator[tuple[str, Any, list[Held]]]:
+    """Yield all modules within a module, itself first, each by all its names, with its own parameters and buffers as they are."""
     for place, _ in _places(root):
-        for own, tensor, is_buffer in _tensors_of(place.module):
-            yield Held(join(place.name, own), tensor, place.owners, is_buffer)
-
-
-def named_modules(root: Any) -> Iterator[tuple[str, Any]]:
-    """Return all modules within a module, itself first, by all their names."""
-    for place, _ in _places(root):
-        yield place.name, place.module
+        name, owners = place.name, place.owners
+        tensors = [Held(join(name, own), tensor, owners, is_buffer) for own, tensor, is_buffer in _tensors_of(place.module)]
+        yield name, place.module, tensors
 
 
 def _places(root: Any) -> Iterator[tuple[_Place, _Place | None]]:

@@ -121,13 +121,18 @@ def _rule(layers: str, own_names: str, initializer: Any) -> Rule:
     return re.compile(rf"(?:.*\.)?(?:{own_names})"), of_layer
 
 
-def _layers(param: Param) -> set[str]:
+def _layers(param: Param) -> frozenset[str] | set[str]:
     """The names of the classes of torch that a parameter's owner is of; in a mapping, of the one that it must be of, if any."""
     return _guess_classes(param) if param.owner is None else _classes(param.owner)
 
 
-def _classes(module: Any) -> set[str]:
-    return {cls.__name__ for cls in type(module).__mro__ if cls.__module__.startswith("torch.nn.modules.")}
+def _classes(module: Any) -> frozenset[str]:
+    return _classes_of(type(module))
+
+
+@functools.cache
+def _classes_of(kind: type) -> frozenset[str]:
+    return frozenset(cls.__name__ for cls in kind.__mro__ if cls.__module__.startswith("torch.nn.modules."))
 
 
 def _guess_classes(param: Param) -> set[str]:

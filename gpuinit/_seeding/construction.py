@@ -11,7 +11,7 @@ import contextlib
 import gc
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -22,7 +22,7 @@ from gpuinit._contract.generator import Generator
 from gpuinit._models.steps import root_of
 from gpuinit._seeding.draws import Drawn
 from gpuinit._seeding.init_functions import replaced_by
-from gpuinit._seeding.interception import Interception
+from gpuinit._seeding.interception import Draw, Interception
 from gpuinit._seeding.places import Places, modules_in_use
 from gpuinit._seeding.streams import Streams
 from gpuinit._seeding.unseen import no_other_draws
@@ -87,7 +87,7 @@ def _make(factory: Callable[[], Model], ledger: _Recorder, device: Any) -> Model
     return model
 
 
-class _Draw(NamedTuple):
+class _Recorded(NamedTuple):
     """A draw: the tensor's shape and dtype, its place in memory, and the modules whose code ran, the innermost first."""
 
     shape: tuple[int, ...]
@@ -110,7 +110,7 @@ class _Recorder:
     """Takes down each draw, and says from what stream it is."""
 
     def __init__(self) -> None:
-        self.draws: list[_Draw] = []
+        self.draws: list[_Recorded] = []
 
     def generator(self, number: int) -> Generator:
         """Return that of a draw, by the number of draws before it."""
@@ -122,12 +122,12 @@ class _Recorder:
     def place(self) -> str:
         return next((f"the code of a {type(modules[0]).__name__}" for modules in modules_in_use()), "the factory")
 
-    def next_draw(self, x: Any) -> tuple[Any, Generator]:
+    def next_draw(self, x: Any) -> Draw:
         number, place = torch_private.storage_number(x), torch_private.span(x)
-        self.draws.append(_Draw(tuple(x.shape), x.dtype, number, place, list(modules_in_use())))
-        return x, self.generator(len(self.draws) - 1)
+        self.draws.append(_Recorded(tuple(x.shape), x.dtype, number, place, list(modules_in_use())))
+        return Draw(x, self.generator(len(self.draws) - 1))
 
-    def drew(self, x: Any, drawn: Drawn) -> None:
+    def drew(self, draw: Draw, drawn: Drawn) -> None:
         pass
 
     def wrote(self, x: Any, exact: bool) -> None:
@@ -161,7 +161,7 @@ class _Rehearsal(_Recorder):
 class _Performance(_Recorder):
     """Draws from the streams of the names that a rehearsal found."""
 
-    def __init__(self, root: Generator, rehearsed: list[_Draw], ends: list[_End]) -> None:
+    def __init__(self, root: Generator, rehearsed: list[_Recorded], ends: list[_End]) -> None:
         super().__init__()
         self._rehearsed, self._ends = rehearsed, ends
         self._generators = _generators(Streams(root, {end.name for end in ends if end.is_held}), ends)

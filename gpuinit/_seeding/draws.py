@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from gpuinit._backends.operations import Fill
-from gpuinit._backends.targets import Write, observed, target
+from gpuinit._backends.targets import Asked, target
 from gpuinit._contract.arguments import short_repr
 from gpuinit._contract.distributions import erfinv_of_uniform
 from gpuinit._contract.generator import Generator
@@ -23,35 +23,20 @@ LEAST_ERFINV = 2.0**-31  # of the length of an interval whose inverse error func
 
 
 class Drawn(NamedTuple):
-    """What was drawn: by what, the write where one is all that there is to it, and whether all machines get the same bits.
+    """What was drawn: by what, what it asked for where that is all that there is to it, and whether all machines get the same bits.
 
     Of a uniform variable, `bounds` are its own: the inverse error function may follow.
     """
 
     by: Call | str
-    write: Write | None = None
+    asked: Asked | None = None
     exact: bool = True
     bounds: tuple[float, float] | None = None
 
 
+# What draws into a tensor: a call of an initializer, or a function that fills the tensor from a generator.
+Source = Call | Callable[[Any, Generator], Drawn]
 Fills = Callable[..., Drawn]
-
-
-def call_initializer(call: Call, x: Any, generator: Generator) -> Drawn:
-    """Fill a tensor by an initializer."""
-    with observed() as writes:
-        call.function(x, generator=generator, **call.keywords)
-    write = writes[-1] if writes else None  # none of an empty tensor
-    bounds = (call.keywords.get("a", 0.0), call.keywords.get("b", 1.0)) if call.function is uniform_ else None
-    return Drawn(call, write, write is None or write.is_exact, bounds)
-
-
-def _normal(x: Any, generator: Generator, mean: float = 0.0, std: float = 1.0) -> Drawn:
-    return call_initializer(Call(normal_, {"mean": mean, "std": std}), x, generator)
-
-
-def _uniform(x: Any, generator: Generator, a: float = 0.0, b: float = 1.0) -> Drawn:
-    return call_initializer(Call(uniform_, {"a": a, "b": b}), x, generator)
 
 
 def _random(x: Any, generator: Generator, *bounds: int | None) -> Drawn:
@@ -99,9 +84,7 @@ def _cauchy(x: Any, generator: Generator, median: float = 0.0, sigma: float = 1.
     return Drawn(f"cauchy_({median}, {sigma})", exact=False)
 
 
-IN_PLACE: dict[str, Fills] = {
-    "normal_": _normal,
-    "uniform_": _uniform,
+_IN_PLACE: dict[str, Fills] = {
     "random_": _random,
     "bernoulli_": _bernoulli,
     "exponential_": _exponential,
@@ -111,13 +94,32 @@ IN_PLACE: dict[str, Fills] = {
 }
 
 
-def redraw_as_erfinv(x: Any, generator: Generator, a: float, b: float) -> Drawn:
-    """Fill as `uniform_` and then `erfinv_` would, by the inverse CDF instead: what is left to do for a truncated normal is
-    arithmetic with the same result everywhere."""
-    to = target(x)
-    with observed() as writes:
-        to.write(Fill(erfinv_of_uniform(to.dtype, a, b), take_blocks(to, generator)))
-    return Drawn(f"erfinv(uniform_(a={a}, b={b}))", writes[-1])
+_CALLS: dict[str, tuple[Callable[..., Any], tuple[str, str]]] = {
+    "normal_": (normal_, ("mean", "std")),
+    "uniform_": (uniform_, ("a", "b")),
+}
+
+
+def in_place(name: str, *values: Any, **keywords: Any) -> Source | None:
+    """Return what an operation of this name draws into its tensor, from its other arguments; None if it is not known."""
+    if name in _CALLS:
+        function, names = _CALLS[name]
+        return Call(function, {**dict(zip(names, values)), **keywords})
+    if name in _IN_PLACE:
+        return lambda x, generator: _IN_PLACE[name](x, generator, *values, **keywords)
+    return None
+
+
+def erfinv_of(low: float, high: float) -> Source:
+    """Return what draws as `uniform_` and then `erfinv_` do, by the inverse CDF instead: what is left to do for a truncated normal
+    is arithmetic with the same result everywhere."""
+
+    def fill(x: Any, generator: Generator) -> Drawn:
+        to = target(x)
+        to.write(Fill(erfinv_of_uniform(to.dtype, low, high), take_blocks(to, generator)))
+        return Drawn(f"erfinv(uniform_(a={low}, b={high}))")
+
+    return fill
 
 
 def _doubles(x: Any) -> Any:
@@ -131,48 +133,51 @@ def _uniform_numbers(x: Any, generator: Generator) -> Any:
 
 
 class New(NamedTuple):
-    """A new tensor without values, and what fills it when it is given a generator."""
+    """A new tensor without values, and what draws them."""
 
     tensor: Any
-    fill: Callable[[Generator], Drawn]
+    source: Source
 
 
-def _of_size(fill: Fills) -> Callable[..., New]:
+def _of_size(name: str) -> Callable[..., New]:
     def make(*given: Any, **options: Any) -> New:
         *values, size = given
-        x = sys.modules["torch"].empty(size, **options)
-        return New(x, lambda generator: fill(x, generator, *values))
+        return New(sys.modules["torch"].empty(size, **options), _known(name, *values))
 
     return make
 
 
-def _like(fill: Fills) -> Callable[..., New]:
+def _like(name: str) -> Callable[..., New]:
     def make(other: Any, *values: Any, **options: Any) -> New:
-        x = sys.modules["torch"].empty_like(other, **options)
-        return New(x, lambda generator: fill(x, generator, *values))
+        return New(sys.modules["torch"].empty_like(other, **options), _known(name, *values))
 
     return make
+
+
+def _known(name: str, *values: Any) -> Source:
+    source = in_place(name, *values)
+    assert source is not None
+    return source
 
 
 def _randint(*given: Any, dtype: Any = None, **options: Any) -> New:
-    return _of_size(_random)(*given, dtype=dtype or sys.modules["torch"].int64, **options)
+    return _of_size("random_")(*given, dtype=dtype or sys.modules["torch"].int64, **options)
 
 
 def _make_bernoulli(p: Any, *values: Any, **options: Any) -> New:
-    return _like(_bernoulli)(p, *(values or (p,)), **options)
+    return _like("bernoulli_")(p, *(values or (p,)), **options)
 
 
 def _make_normal(mean: Any, std: Any = 1.0, size: Any = None, **options: Any) -> New:
     torch = sys.modules["torch"]
     if size is not None:
-        return _of_size(_normal)(mean, std, size, **options)
+        return _of_size("normal_")(mean, std, size, **options)
     means, deviations = (torch.as_tensor(value) for value in (mean, std))
     given = mean if isinstance(mean, torch.Tensor) else std
     x = torch.empty_like(given).expand(torch.broadcast_shapes(means.shape, deviations.shape)).clone()
 
-    def fill(generator: Generator) -> Drawn:
-        normal_(x, generator=generator)
-        x.mul_(std).add_(mean)
+    def fill(x: Any, generator: Generator) -> Drawn:
+        normal_(x, generator=generator).mul_(std).add_(mean)
         return Drawn("normal_")
 
     return New(x, fill)
@@ -182,7 +187,7 @@ def _make_permutation(n: int, dtype: Any = None, **options: Any) -> New:
     torch = sys.modules["torch"]
     x = torch.empty(n, dtype=dtype or torch.int64, **options)
 
-    def fill(generator: Generator) -> Drawn:
+    def fill(x: Any, generator: Generator) -> Drawn:
         x.copy_(torch.argsort(_uniform_numbers(x, generator), stable=True))
         return Drawn("randperm")
 
@@ -194,7 +199,7 @@ def _make_choices(weights: Any, count: int, replacement: bool = False) -> New:
     torch = sys.modules["torch"]
     x = torch.empty((*weights.shape[:-1], count), dtype=torch.int64, device=weights.device)
 
-    def fill(generator: Generator) -> Drawn:
+    def fill(x: Any, generator: Generator) -> Drawn:
         chances = weights.double()
         if replacement:
             ends = chances.cumsum(-1)
@@ -211,14 +216,14 @@ def _make_choices(weights: Any, count: int, replacement: bool = False) -> New:
 
 
 NEW: dict[str, Callable[..., New]] = {
-    "rand": _of_size(_uniform),
-    "randn": _of_size(_normal),
+    "rand": _of_size("uniform_"),
+    "randn": _of_size("normal_"),
     "randint": _randint,
     "randperm": _make_permutation,
     "normal": _make_normal,
     "bernoulli": _make_bernoulli,
     "multinomial": _make_choices,
-    "rand_like": _like(_uniform),
-    "randn_like": _like(_normal),
-    "randint_like": _like(_random),
+    "rand_like": _like("uniform_"),
+    "randn_like": _like("normal_"),
+    "randint_like": _like("random_"),
 }

@@ -22,26 +22,30 @@ from gpuinit._seeding.interception import Interception
 # Constants stay torch's: they draw nothing, and what they write is seen.
 _REPLACED = sorted(name for name in INITIALIZERS if hasattr(torch.nn.init, name) and name not in ("constant_", "ones_", "zeros_"))
 _lock = threading.Lock()
-_active: list[tuple[int, Interception]] = []  # of each thread that is in one
-_replaced: dict[str, tuple[FunctionType, CodeType]] = {}  # the functions, which may be bound to other names by now, and their code
+_active: list[Interception] = []  # of all threads
+_here = threading.local()
+_replaced: dict[
+    str, tuple[FunctionType, CodeType]
+] = {}  # the functions, which may be bound to other names by now, and their code
 
 
 @contextlib.contextmanager
 def replaced_by(interception: Interception) -> Iterator[None]:
     """Within, the functions do what the interception says, in this thread."""
-    mine = threading.get_ident(), interception
+    if interception_here() is not None:
+        raise RuntimeError("gpuinit.seeded and construct cannot be nested; leave the one before the next")
     with _lock:
-        if interception_here() is not None:
-            raise RuntimeError("gpuinit.seeded and construct cannot be nested; leave the one before the next")
         if not _active:
             for name in _REPLACED:
                 _replace(name)
-        _active.append(mine)
+        _active.append(interception)
+    _here.interception = interception
     try:
         yield
     finally:
+        _here.interception = None
         with _lock:
-            _active.remove(mine)
+            _active.remove(interception)
             if not _active:
                 for function, code in _replaced.values():
                     function.__code__ = code
@@ -49,18 +53,19 @@ def replaced_by(interception: Interception) -> Iterator[None]:
 
 def interception_here() -> Interception | None:
     """Return the interception that this thread is in."""
-    here = threading.get_ident()
-    return next((interception for thread, interception in _active if thread == here), None)
+    return getattr(_here, "interception", None)
 
 
 def run(name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
     """Do what a function of torch.nn.init is called for."""
     if torch.compiler.is_compiling():
-        raise RuntimeError(f"torch.nn.init.{name} must not be compiled within gpuinit.seeded; call the code without torch.compile")
+        raise RuntimeError(
+            f"torch.nn.init.{name} must not be compiled within gpuinit.seeded; call the code without torch.compile"
+        )
     given = {**dict(zip(_names(name), arguments)), **keywords}
     interception = interception_here()
     if interception is None or len(given) < len(arguments) + len(keywords) or "tensor" not in given:
-        for _, other in list(_active):
+        for other in list(_active):
             other.refuse_thread(given.get("tensor"))
         return _original(name)(*arguments, **keywords)  # which knows what is wrong with these arguments
     x = given.pop("tensor")

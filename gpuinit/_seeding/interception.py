@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -12,15 +11,22 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gpuinit._backends import torch_private
 from gpuinit._contract.generator import Generator
+from gpuinit._initializers.basic import uniform_
 from gpuinit._rules.calls import Call
-from gpuinit._seeding.draws import IN_PLACE, LEAST_ERFINV, NEW, Drawn, call_initializer, redraw_as_erfinv
+from gpuinit._rules.plans import Plans
+from gpuinit._seeding.draws import LEAST_ERFINV, NEW, Drawn, Source, erfinv_of, in_place
 from gpuinit._seeding.sharded_views import ShardedViews, is_dtensor
 
 # Arithmetic on each element by itself that IEEE 754 defines to the last bit, with numbers for the other operands.
 _EXACT = frozenset(("abs_", "add_", "clamp_", "clamp_max_", "clamp_min_", "div_", "fill_", "mul_", "neg_", "sub_", "zero_"))
 
 
-Fill = Callable[[Any, Generator], Drawn]
+class Draw(NamedTuple):
+    """A draw that is due: what it fills, which may be the DTensor in the place of its part, its generator, and the ledger's entry."""
+
+    to: Any
+    generator: Generator
+    entry: Any = None
 
 
 class Ledger(Protocol):
@@ -29,11 +35,11 @@ class Ledger(Protocol):
     def knows(self, x: Any) -> bool:
         """Check whether a tensor is one that is to be initialized."""
 
-    def next_draw(self, x: Any) -> tuple[Any, Generator]:
-        """Return what the next draw into a tensor fills, which is `x` or the DTensor whose part it is, and its generator."""
+    def next_draw(self, x: Any) -> Draw:
+        """Return the next draw into a tensor."""
 
-    def drew(self, x: Any, drawn: Drawn) -> None:
-        """Take down a draw."""
+    def drew(self, draw: Draw, drawn: Drawn) -> None:
+        """Take down what a draw was."""
 
     def wrote(self, x: Any, exact: bool) -> None:
         """Take down another write, and whether it does the same to the same values on all machines."""
@@ -65,31 +71,24 @@ def _operation(function: Any) -> _Operation:
     )
 
 
-class _Uniform(NamedTuple):
-    """The last draw if it was uniform: the inverse error function may follow."""
-
-    geometry: tuple[Any, ...]
-    bounds: tuple[float, float]
-    generator: Generator
-
-
 class Interception(TorchDispatchMode):
     """While it is active, the random operations of this thread draw gpuinit's values."""
 
     def __init__(self, ledger: Ledger) -> None:
         super().__init__()
         self._ledger = ledger
+        self._plans = Plans()
         self._views = ShardedViews()
         self._process = os.getpid()
         self._paused = False
-        self._uniform: _Uniform | None = None
+        self._uniform: tuple[Draw, tuple[float, float]] | None = None  # the last draw if it was uniform, and its bounds
 
     def call(self, call: Call, x: Any) -> None:
         """Do an initializer's work in the place of a function of torch.nn.init."""
         self._check_process()
         self._paused = True
         try:
-            self._draw(x, functools.partial(call_initializer, call))
+            self._draw(x, call)
         finally:
             self._paused = False
 
@@ -124,44 +123,51 @@ class Interception(TorchDispatchMode):
 
     def _random(self, function: Any, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         keywords = {key: value for key, value in keywords.items() if key != "generator"}
-        if (fill := IN_PLACE.get(name)) and "out" not in keywords:
-            x, *values = arguments
-            self._draw(x, lambda x, generator: fill(x, generator, *values, **keywords))
-            return x
-        if (make := NEW.get(name)) and "out" not in keywords:
+        if "out" not in keywords and (source := in_place(name, *arguments[1:], **keywords)):
+            self._draw(arguments[0], source)
+            return arguments[0]
+        if "out" not in keywords and (make := NEW.get(name)):
             new = make(*arguments, **keywords)
-            self._draw(new.tensor, lambda _, generator: new.fill(generator))
+            self._draw(new.tensor, new.source)
             return new.tensor
         raise RuntimeError(
             f"{function} draws random numbers in a way that gpuinit does not replace, in {self._ledger.place()}; use a function of "
             "torch.nn.init, a method such as Tensor.normal_, or torch.rand, randn, randint, randperm or multinomial without out="
         )
 
-    def _draw(self, x: Any, fill: Fill) -> None:
-        to, generator = self._ledger.next_draw(x)
-        self._fill(to, fill, generator)
+    def _draw(self, x: Any, source: Source) -> None:
+        self._fill(self._ledger.next_draw(x), source)
 
-    def _fill(self, to: Any, fill: Fill, generator: Generator) -> None:
+    def _fill(self, draw: Draw, source: Source) -> None:
+        to = draw.to
         if self._views.is_copy(to):
             values = torch.empty(to.shape, dtype=to.dtype, device=torch_private.local_tensor(to).device)
-            drawn = fill(values, generator)
+            drawn = self._perform(source, values, draw.generator)
             self._views.write_back(to, values)
         else:
-            drawn = fill(to, generator)
-        self._ledger.drew(to, drawn)
-        self._uniform = _Uniform(_geometry(to), drawn.bounds, generator) if drawn.bounds else None
+            drawn = self._perform(source, to, draw.generator)
+        self._ledger.drew(draw, drawn)
+        self._uniform = (draw, drawn.bounds) if drawn.bounds else None
+
+    def _perform(self, source: Source, x: Any, generator: Generator) -> Drawn:
+        if not isinstance(source, Call):
+            return source(x, generator)
+        write, asked = self._plans.plan(source, x, generator)
+        if write:
+            write.perform()
+        bounds = (source.keywords.get("a", 0.0), source.keywords.get("b", 1.0)) if source.function is uniform_ else None
+        return Drawn(source, asked, asked is None or asked.is_exact, bounds)
 
     def _erfinv(self, x: Any, to: Any) -> bool:
         """Fill a tensor with the inverse error function of another one, which may be itself; False if that was not just drawn
         from a uniform distribution on a part of [-1, 1]."""
-        drawn = self._uniform
-        if drawn is None or drawn.geometry != _geometry(x):
+        if self._uniform is None:
             return False
-        low, high = drawn.bounds
-        if not -1 <= low < high <= 1 or high - low < LEAST_ERFINV:
+        draw, (low, high) = self._uniform
+        if _geometry(x) != _geometry(draw.to) or not -1 <= low < high <= 1 or high - low < LEAST_ERFINV:
             return False
-        drawn.generator.state = {**drawn.generator.state, "position": 0}
-        self._fill(to, lambda x, generator: redraw_as_erfinv(x, generator, low, high), drawn.generator)
+        draw.generator.state = {**draw.generator.state, "position": 0}
+        self._fill(draw._replace(to=to, entry=draw.entry if to is x else None), erfinv_of(low, high))
         return True
 
     def _other(self, function: Any, operation: _Operation, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
@@ -182,7 +188,7 @@ class Interception(TorchDispatchMode):
     def _take_down(self, x: Any, operation: _Operation, arguments: tuple[Any, ...]) -> None:
         if self._views.is_copy(x):
             self._views.write_back(x)
-        if self._uniform and self._uniform.geometry[0] == torch_private.storage(x):
+        if self._uniform and torch_private.storage(self._uniform[0].to) == torch_private.storage(x):
             self._uniform = None
         exact = operation.name in _EXACT and not any(isinstance(other, torch.Tensor) for other in arguments[1:])
         self._ledger.wrote(x, exact)

@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 from gpuinit._backends import torch_private
-from gpuinit._rules.modules import Held, join, named_modules, tensors_in
-
-
-class Span(NamedTuple):
-    """A stretch of a storage, and the parameter or buffer that lies there."""
-
-    start: int
-    end: int
-    held: Held
+from gpuinit._rules.modules import Held, join, walk
 
 
 class Places:
@@ -30,28 +21,26 @@ class Places:
         self.names: dict[str, list[str]] = {}  # all, by the one that stands for them
         self.held: dict[str, Held] = {}
         self._tensors: dict[int, Held] = {}
-        self._storages: dict[Any, list[Span]] = defaultdict(list)
-        self._numbers: list[Any] = []
+        self._storages: dict[Any, list[Held]] = {}
         self._modules: dict[int, str] = {}
-        self._found = [held._replace(name=join(prefix, held.name)) for held in tensors_in(model)]
-        for held in sorted(self._found, key=lambda held: held.name):
-            self._add(held)
-        for name, module in named_modules(model):
+        self._found: list[Held] = []
+        for name, module, tensors in walk(model):
             full = join(prefix, name)
             self._modules[id(module)] = min(full, self._modules.get(id(module), full))
+            self._found += [held._replace(name=join(prefix, held.name)) for held in tensors] if prefix else tensors
+        for held in sorted(self._found, key=lambda held: held.name):
+            self._add(held)
 
     def _add(self, held: Held) -> None:
-        tensor = held.array
-        known = self._tensors.get(id(tensor))
-        if known is None and (storage := torch_private.storage(tensor)) is not None:
-            start, end = torch_private.span(tensor)
-            spans = self._storages[storage]
-            known = next((span.held for span in spans if span[:2] == (start, end) != (start, start)), None)
-            spans.append(Span(start, end, known or held))
-            self._numbers.append(torch_private.storage_number(tensor))
-        first = self._tensors[id(tensor)] = known or held
-        self.held.setdefault(first.name, first)
-        self.names.setdefault(first.name, []).append(held.name)
+        number = id(held.array)
+        known = self._tensors.get(number)
+        if known is None:
+            others = self._storages.setdefault(torch_private.storage(held.array), [])
+            known = next((other for other in others if _same_memory(other.array, held.array)), held)
+            others.append(held)
+            self._tensors[number] = known
+        self.held.setdefault(known.name, known)
+        self.names.setdefault(known.name, []).append(held.name)
 
     def in_order(self) -> list[Held]:
         """Return each parameter and buffer once, by the name that stands for it, in the model's order."""
@@ -68,8 +57,16 @@ class Places:
 
     def at(self, storage: Any, start: int, end: int) -> Held | None:
         """Return the parameter or buffer that has these bytes of a storage."""
-        spans = self._storages.get(storage, ())
-        return next((span.held for span in spans if span.start <= start and end <= span.end), None)
+        for held in self._storages.get(storage, ()):
+            first, last = torch_private.span(held.array)
+            if first <= start and end <= last and not self.has_moved(held, storage):
+                return self._tensors[id(held.array)]
+        return None
+
+    def has_moved(self, held: Held, storage: Any = None) -> bool:
+        """Check whether a parameter was given another memory since: a storage that is freed leaves its number to others."""
+        now = torch_private.storage(held.array)
+        return now != storage if storage is not None else held not in self._storages.get(now, ())
 
     def innermost(self, frames: Iterable[list[Any]]) -> str:
         """Return the name of the module whose code runs, by what `modules_in_use` gives: the deepest one of the innermost frame
@@ -90,3 +87,9 @@ def modules_in_use() -> Iterator[list[Any]]:
         if modules:
             yield modules
         frame = frame.f_back
+
+
+def _same_memory(a: Any, b: Any) -> bool:
+    """Check whether two tensors in one storage have all their elements in common."""
+    span = torch_private.span(a)
+    return span == torch_private.span(b) and span[0] < span[1]

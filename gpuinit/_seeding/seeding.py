@@ -9,17 +9,17 @@ from typing import Any, NamedTuple
 import torch
 
 from gpuinit._backends import torch_private
-from gpuinit._backends.targets import Write
+from gpuinit._backends.targets import Asked
 from gpuinit._contract.arguments import boolean, short_repr, shorten, type_name
 from gpuinit._contract.generator import Generator
 from gpuinit._models.report import UNTOUCHED, WRITTEN, Entry, Report
 from gpuinit._models.steps import check_prefix, root_of
-from gpuinit._rules.modules import Held, join
+from gpuinit._rules.modules import Held, join, walk
 from gpuinit._rules.parameters import Param, Shapes, places_of
 from gpuinit._seeding.broken_ties import mend
 from gpuinit._seeding.draws import Drawn
 from gpuinit._seeding.init_functions import replaced_by
-from gpuinit._seeding.interception import Interception
+from gpuinit._seeding.interception import Draw, Interception
 from gpuinit._seeding.places import Places, modules_in_use
 from gpuinit._seeding.sharded_views import is_dtensor
 from gpuinit._seeding.streams import Streams
@@ -91,9 +91,9 @@ def seeded(model: Any, *, seed: int | Generator, strict: bool = False, prefix: s
     with no_other_draws(), replaced_by(interception), interception:
         yield report
     outcome = ledger.finish(model, prefix)
-    report.complete(outcome.entries, outcome.untouched_buffers)
-    untouched = outcome.untouched
-    if untouched and not any(outcome.records.values()):
+    untouched = outcome.untouched(buffers=False)
+    report.complete(outcome.entries, outcome.untouched(buffers=True))
+    if outcome.is_untouched:
         raise RuntimeError(
             "the code within gpuinit.seeded must initialize the model, got one that wrote to no parameter; a model of Hugging "
             "Face's that was made off the meta device does not initialize itself twice: make it by gpuinit.construct"
@@ -130,9 +130,9 @@ class _Record:
         return ", ".join([*what, WRITTEN] if self.is_written else what)
 
     @property
-    def write(self) -> Write | None:
-        """What all of the values come from, if that is one write."""
-        return self.drawn.write if self.drawn and self.is_whole and not self.is_written else None
+    def asked(self) -> Asked | None:
+        """What all of the values come from, if that is one draw."""
+        return self.drawn.asked if self.drawn and self.is_whole and not self.is_written else None
 
 
 class _ModelLedger:
@@ -149,15 +149,15 @@ class _ModelLedger:
     def place(self) -> str:
         return f"the module {self._places.innermost(modules_in_use())!r}"
 
-    def next_draw(self, x: Any) -> tuple[Any, Generator]:
+    def next_draw(self, x: Any) -> Draw:
         held = self._places.find(x)
         if held is None:
-            return x, self._streams.of_module(self._places.innermost(modules_in_use()))
-        return _whole(x, held), self._streams.of_parameter(held.name)
+            return Draw(x, self._streams.of_module(self._places.innermost(modules_in_use())))
+        return Draw(_whole(x, held), self._streams.of_parameter(held.name), held)
 
-    def drew(self, x: Any, drawn: Drawn) -> None:
-        if held := self._places.find(x):
-            self._record(held).drew(drawn, whole=x.shape == held.array.shape)
+    def drew(self, draw: Draw, drawn: Drawn) -> None:
+        if draw.entry is not None:
+            self._record(draw.entry).drew(drawn, whole=draw.to.shape == draw.entry.array.shape)
 
     def wrote(self, x: Any, exact: bool) -> None:
         if held := self._places.find(x):
@@ -171,52 +171,57 @@ class _ModelLedger:
 
     def finish(self, model: Any, prefix: str) -> _Outcome:
         """Return what happened to the model as it is now."""
-        places = Places(model, prefix)
-        return _Outcome(places, {held.name: self._record_of(held) for held in places.in_order()})
+        found = {}
+        for held in (held for _, _, tensors in walk(model) for held in tensors):
+            if id(held.array) not in found:
+                found[id(held.array)] = held._replace(name=join(prefix, held.name)), self._record_of(held.array)
+        return _Outcome(model, prefix, list(found.values()))
 
-    def _record_of(self, held: Held) -> _Record | None:
+    def _record_of(self, x: Any) -> _Record | None:
         """Return what happened to a parameter; of one that was replaced by another tensor, that it was written."""
-        before = self._places.find(held.array)
-        if before is None or torch_private.storage(held.array) != torch_private.storage(before.array):
+        before = self._places.find(x)
+        record = None if before is None else self._records.get(before.name)
+        if before is None or (record is None and self._places.has_moved(before)):
             record = _Record()
             record.wrote(exact=False)
-            return record
-        return self._records.get(before.name)
+        return record
 
 
 class _Outcome(NamedTuple):
-    """A model after the code has run, and what happened to each of its parameters and buffers; None if nothing did."""
+    """The parameters and buffers of a model after the code has run, and what happened to each; None if nothing did."""
 
-    places: Places
-    records: dict[str, _Record | None]
-
-    @property
-    def untouched(self) -> list[str]:
-        """The names of the parameters that nothing was written to."""
-        return [name for name, record in self.records.items() if not (record or self.places.held[name].is_buffer)]
+    model: Any
+    prefix: str
+    found: list[tuple[Held, _Record | None]]
 
     @property
-    def untouched_buffers(self) -> list[str]:
-        return [name for name, record in self.records.items() if not record and self.places.held[name].is_buffer]
+    def is_untouched(self) -> bool:
+        """Whether nothing happened."""
+        return bool(self.found) and not any(record for _, record in self.found)
+
+    def untouched(self, buffers: bool) -> list[str]:
+        """Return the names of the parameters, or buffers, that nothing was written to."""
+        return [held.name for held, record in self.found if not record and held.is_buffer == buffers]
 
     def entries(self) -> list[Entry]:
         """Return the entries of a report: of all parameters, and of buffers that were written."""
-        held = self.places.held
-        shapes = Shapes((name, tuple(one.array.shape)) for name, one in held.items())
+        places = Places(self.model, self.prefix)
+        records = {id(held.array): record for held, record in self.found}
+        shapes = Shapes((name, tuple(held.array.shape)) for name, held in places.held.items())
         return [
-            self._entry(held[name], record, shapes)
-            for name, record in self.records.items()
-            if record or not held[name].is_buffer
+            _entry(held, places.names[held.name], shapes, records.get(id(held.array)))
+            for held in places.in_order()
+            if records.get(id(held.array)) or not held.is_buffer
         ]
 
-    def _entry(self, held: Held, record: _Record | None, shapes: Shapes) -> Entry:
-        frozen = not held.is_buffer and not held.array.requires_grad
-        dtype = str(held.array.dtype).removeprefix("torch.")
-        places = places_of(self.places.names[held.name])
-        param = Param(held.name, shapes[held.name], dtype, held.owners, shapes, places, frozen)
-        if record is None:
-            return Entry(param, held.array, UNTOUCHED, kept=True)
-        return Entry(param, held.array, record.text, record.write, record.exact)
+
+def _entry(held: Held, names: list[str], shapes: Shapes, record: _Record | None) -> Entry:
+    frozen = not held.is_buffer and not held.array.requires_grad
+    dtype = str(held.array.dtype).removeprefix("torch.")
+    param = Param(held.name, shapes[held.name], dtype, held.owners, shapes, places_of(names), frozen)
+    if record is None:
+        return Entry(param, held.array, UNTOUCHED, kept=True)
+    return Entry(param, held.array, record.text, record.asked, record.exact)
 
 
 def _whole(x: Any, held: Held) -> Any:

@@ -28,7 +28,10 @@ def no_other_draws() -> Iterator[None]:
 
 def _states() -> dict[str, Any]:
     """Return the states of all global generators that the code may use."""
-    states: dict[str, Any] = {"torch's generator of the CPU": torch.get_rng_state().numpy().tobytes(), "random": random.getstate()}
+    states: dict[str, Any] = {
+        "torch's generator of the CPU": torch.get_rng_state().numpy().tobytes(),
+        "random": random.getstate(),
+    }
     if torch.cuda.is_initialized():
         for device, state in enumerate(torch.cuda.get_rng_state_all()):
             states[f"torch's generator of cuda:{device}"] = state.numpy().tobytes()
