@@ -72,7 +72,8 @@ def construct(factory: Callable[[], Model], *, seed: int | Generator, device: An
     ends = rehearsal.ends_in(_make(factory, rehearsal, device))
     gc.collect()  # a model may contain itself; without this, both would be in memory
     performance = _Performance(root, rehearsal.draws, ends)
-    model = _make(factory, performance, device)
+    with no_other_draws():  # not in the rehearsal, where libraries are imported, which draw names and the like
+        model = _make(factory, performance, device)
     performance.check_ends(model)
     return model
 
@@ -80,7 +81,7 @@ def construct(factory: Callable[[], Model], *, seed: int | Generator, device: An
 def _make(factory: Callable[[], Model], ledger: _Recorder, device: Any) -> Model:
     interception = Interception(ledger)
     on_device = contextlib.nullcontext() if device is None else torch.device(device)
-    with no_other_draws(), replaced_by(interception), on_device, interception:
+    with replaced_by(interception), on_device, interception:
         model = factory()
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"factory must return a torch.nn.Module, got {short_repr(model)} of type {type_name(model)}")

@@ -175,6 +175,10 @@ class Interception(TorchDispatchMode):
         given = [x for x in (*arguments, *keywords.values()) if is_dtensor(x)]
         for x in given:
             self._views.refresh(x)
+        if operation.name == "copy_" and is_dtensor(arguments[0]) and not is_dtensor(arguments[1]):
+            self._views.copy(*arguments[:2])
+            self._ledger.wrote(arguments[0], exact=False)
+            return arguments[0]
         result = function(*arguments, **keywords)
         if given and operation.is_view:
             self._views.note(function, arguments, keywords, result)

@@ -60,6 +60,13 @@ class ShardedViews:
             torch_private.local_tensor(x).copy_(torch_private.local_tensor(origin.of(origin.root)))
             self._origins[x] = origin._replace(version=origin.root._version)
 
+    def copy(self, x: Any, values: Any) -> None:
+        """Copy a tensor that each process has as a whole to a DTensor, which torch refuses to do."""
+        if self.is_copy(x):
+            self.write_back(x, values)
+        else:
+            copy_to_parts(x, values.expand(x.shape))
+
     def write_back(self, x: Any, values: Any = None) -> None:
         """Give the DTensor the values of a copy, or others, as if the copy shared its memory.
 
@@ -68,14 +75,20 @@ class ShardedViews:
         origin = self._origins[x]
         whole = origin.root.full_tensor()
         origin.of(whole).copy_(x.full_tensor() if values is None else values)
-        local, place = local_part(origin.root)
-        for part, shard in parts_of(local, place):
-            part.copy_(whole[shard.index])
-        torch_private.raise_version(origin.root)
+        copy_to_parts(origin.root, whole)
         if values is None:
             self._origins[x] = origin._replace(version=origin.root._version)
         else:
             self.refresh(x)
+
+
+def copy_to_parts(x: Any, whole: Any) -> None:
+    """Copy to what this process has of a DTensor from a tensor of the whole."""
+    local, place = local_part(x)
+    for part, shard in parts_of(local, place):
+        if part.numel():  # an empty part has any shape
+            part.copy_(whole[shard.index if shard else ...])
+    torch_private.raise_version(x)
 
 
 def is_dtensor(x: Any) -> bool:
