@@ -8,8 +8,6 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from fractions import Fraction
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -213,16 +211,17 @@ def erfinv_of_uniform(dtype: np.dtype[Any], a: float, b: float) -> Distribution:
 
     That is N(0, 1/2) restricted to where Phi(z) lies in [(1 + a) / 2, (1 + b) / 2]; no value is infinite.
     """
-    start, end = (int(Fraction(1 + Fraction(bound)) * 2 ** (BITS - 1)) for bound in (a, b))
+    ratios = [bound.as_integer_ratio() for bound in (a, b)]
+    start, end = ((numerator + denominator) * 2 ** (BITS - 1) // denominator for numerator, denominator in ratios)
     mass = min(end, 2**BITS - 1) - start
     if mass < LEAST_WIDTH:
         raise ValueError(f"b - a must be at least 2**-31 for the inverse error function, got a={a}, b={b}")
     real_type = working(dtype)
     infinity = real_type.type(math.inf)
     deviation = math.sqrt(0.5)
-    cutoffs = (deviation * NormalDist().inv_cdf((1 + bound) / 2) if abs(bound) < 1 else bound * math.inf for bound in (a, b))
-    width = round_parameter(deviation, real_type)
-    return Truncated(start, mass, BITS, real_type.type(0), width, -infinity, infinity, (0.0, deviation, *cutoffs))
+    # The cutoffs, for pictures only, are those that need no inverse of erf.
+    parameters = 0.0, deviation, -math.inf if a < 0 else 0.0, math.inf if b > 0 else 0.0
+    return Truncated(start, mass, BITS, real_type.type(0), round_parameter(deviation, real_type), -infinity, infinity, parameters)
 
 
 @np.errstate(all="ignore")  # the neighbour of a subnormal number counts as an underflow

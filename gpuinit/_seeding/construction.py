@@ -123,7 +123,7 @@ class _Recorder:
     def place(self) -> str:
         return next((f"the code of a {type(modules[0]).__name__}" for modules in modules_in_use()), "the factory")
 
-    def next_draw(self, x: Any) -> Draw:
+    def next_draw(self, x: Any, owner: Any) -> Draw:
         number, place = torch_private.storage_number(x), torch_private.span(x)
         self.draws.append(_Recorded(tuple(x.shape), x.dtype, number, place, list(modules_in_use())))
         return Draw(x, self.generator(len(self.draws) - 1))

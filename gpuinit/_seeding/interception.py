@@ -35,8 +35,8 @@ class Ledger(Protocol):
     def knows(self, x: Any) -> bool:
         """Check whether a tensor is one that is to be initialized."""
 
-    def next_draw(self, x: Any) -> Draw:
-        """Return the next draw into a tensor."""
+    def next_draw(self, x: Any, owner: Any) -> Draw:
+        """Return the next draw into a tensor that lies in the memory of `owner`."""
 
     def drew(self, draw: Draw, drawn: Drawn) -> None:
         """Take down what a draw was."""
@@ -136,7 +136,7 @@ class Interception(TorchDispatchMode):
         )
 
     def _draw(self, x: Any, source: Source) -> None:
-        self._fill(self._ledger.next_draw(x), source)
+        self._fill(self._ledger.next_draw(x, self._views.owner(x)), source)
 
     def _fill(self, draw: Draw, source: Source) -> None:
         to = draw.to
@@ -175,10 +175,10 @@ class Interception(TorchDispatchMode):
         given = [x for x in (*arguments, *keywords.values()) if is_dtensor(x)]
         for x in given:
             self._views.refresh(x)
-        if operation.name == "copy_" and is_dtensor(arguments[0]) and not is_dtensor(arguments[1]):
-            self._views.copy(*arguments[:2])
-            self._ledger.wrote(arguments[0], exact=False)
-            return arguments[0]
+        if operation.name in ("copy_", "fill_") and is_dtensor(x := arguments[0]) and _is_plain_tensor(arguments[1]):
+            self._views.copy(x, arguments[1])
+            self._ledger.wrote(self._views.owner(x), exact=False)
+            return x
         result = function(*arguments, **keywords)
         if given and operation.is_view:
             self._views.note(function, arguments, keywords, result)
@@ -195,7 +195,11 @@ class Interception(TorchDispatchMode):
         if self._uniform and torch_private.storage(self._uniform[0].to) == torch_private.storage(x):
             self._uniform = None
         exact = operation.name in _EXACT and not any(isinstance(other, torch.Tensor) for other in arguments[1:])
-        self._ledger.wrote(x, exact)
+        self._ledger.wrote(self._views.owner(x), exact)
+
+
+def _is_plain_tensor(x: Any) -> bool:
+    return isinstance(x, torch.Tensor) and not is_dtensor(x)
 
 
 def _geometry(x: Any) -> tuple[Any, ...]:

@@ -79,13 +79,20 @@ class Places:
 
 
 def modules_in_use() -> Iterator[list[Any]]:
-    """Yield the modules that are variables of the functions that run, function by function, the innermost first."""
+    """Yield the modules that are arguments of the functions that run, function by function, the innermost first.
+
+    Not those of other variables: after a loop, one of these has the module that came last.
+    """
     module = sys.modules["torch"].nn.Module
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        modules = [value for value in frame.f_locals.values() if issubclass(type(value), module)]
-        if modules:
-            yield modules
+        code = frame.f_code
+        arguments = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        if arguments:
+            given = frame.f_locals
+            modules = [given[name] for name in arguments if issubclass(type(given.get(name)), module)]
+            if modules:
+                yield modules
         frame = frame.f_back
 
 

@@ -149,8 +149,8 @@ class _ModelLedger:
     def place(self) -> str:
         return f"the module {self._places.innermost(modules_in_use())!r}"
 
-    def next_draw(self, x: Any) -> Draw:
-        held = self._places.find(x)
+    def next_draw(self, x: Any, owner: Any) -> Draw:
+        held = self._places.find(owner)
         if held is None:
             return Draw(x, self._streams.of_module(self._places.innermost(modules_in_use())))
         return Draw(_whole(x, held), self._streams.of_parameter(held.name), held)

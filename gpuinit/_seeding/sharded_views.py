@@ -54,6 +54,10 @@ class ShardedViews:
         origin = self._origins.get(x) if is_dtensor(x) else None
         return origin is not None and torch_private.storage(x) != torch_private.storage(origin.root)
 
+    def owner(self, x: Any) -> Any:
+        """Return the DTensor that a copy was cut from; any other tensor itself."""
+        return self._origins[x].root if self.is_copy(x) else x
+
     def refresh(self, x: Any) -> None:
         """Give a copy the values that its DTensor has by now."""
         if self.is_copy(x) and (origin := self._origins[x]).version != origin.root._version:
@@ -73,9 +77,10 @@ class ShardedViews:
         All processes of the mesh have to come here, as they had to when torch gathered the copy.
         """
         origin = self._origins[x]
-        whole = origin.root.full_tensor()
-        origin.of(whole).copy_(x.full_tensor() if values is None else values)
-        copy_to_parts(origin.root, whole)
+        with sys.modules["torch"].no_grad():
+            whole = origin.root.full_tensor()
+            origin.of(whole).copy_(x.full_tensor() if values is None else values)
+            copy_to_parts(origin.root, whole)
         if values is None:
             self._origins[x] = origin._replace(version=origin.root._version)
         else:

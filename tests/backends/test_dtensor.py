@@ -21,7 +21,7 @@ import pytest
 
 import gpuinit as gi
 from tests.support.fills import TOLERANCES
-from tests.support.groups import fake_group
+from tests.support.groups import fake_group, run_group
 from tests.support.shards import CUTS, called
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -32,7 +32,6 @@ tensors = pytest.importorskip("torch.distributed.tensor")
 
 pytestmark = pytest.mark.torch
 
-LIMIT = 150  # seconds for a group; it takes about ten
 # Number of processes -> the shapes of meshes of all of them.
 MESHES = {2: [(2,), (1, 2)], 4: [(4,), (2, 2)], 8: [(2, 4), (2, 2, 2)]}
 # Dtype -> a fill of it.
@@ -41,40 +40,13 @@ DTYPES = {"float16": "normal_", "bfloat16": "uniform_", "float64": "trunc_normal
 
 @pytest.mark.parametrize("processes", [2, 4, pytest.param(8, marks=pytest.mark.slow)])
 def test_groups(processes, tmp_path):
-    program = "import sys; from tests.backends.test_dtensor import member; member(*map(int, sys.argv[1:3]), sys.argv[3])"
-    command = [sys.executable, "-W", "error", "-c", program]
-    environment = {"OMP_NUM_THREADS": "1", "TORCH_DISABLE_ADDR2LINE": "1", **os.environ}
-    members = [
-        subprocess.Popen(
-            [*command, str(rank), str(processes), f"file://{tmp_path}/store"],
-            cwd=Path(__file__).parents[2],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        for rank in range(processes)
-    ]
-    try:
-        outputs = [member.communicate(timeout=LIMIT)[0] for member in members]
-    finally:
-        for member in members:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(member.pid, signal.SIGKILL)
-            member.wait()
-    # All together, as the failure of one ends the others'
-    assert not any(member.returncode for member in members), "\n".join(outputs)
+    run_group("tests.backends.test_dtensor", processes, tmp_path)
 
 
-def member(rank, processes, store):
+def member(processes):
     """All checks, in a process of the group."""
-    distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=processes)
-    try:
-        for check in ALL if processes < 8 else (check_dtypes, check_patches):
-            check(processes)
-    finally:
-        distributed.destroy_process_group()
+    for check in ALL if processes < 8 else (check_dtypes, check_patches):
+        check(processes)
 
 
 def meshes(processes):
@@ -346,23 +318,6 @@ def check_torch_defaults(processes):
         assert not alone[0].weight[5].any()
 
 
-ALL = (
-    check_layouts,
-    check_dtypes,
-    check_outside_the_mesh,
-    check_what_is_told,
-    check_refused,
-    check_copies,
-    check_views,
-    check_fsdp,
-    check_fsdp_over_tensor_parallelism,
-    check_patches,
-    check_flattened,
-    check_torch_defaults,
-    check_reports,
-)
-
-
 def test_scalars_outside_the_mesh_are_not_tied():
     with fake_group(2):
         mesh = distributed.DeviceMesh("cpu", [1])
@@ -409,6 +364,23 @@ def check_reports(processes):
         assert [bool(row.digest) for row in report.rows] == [False, False, True, True, True]
         plain = {"whole": torch.nn.Linear(3, 2), "same": torch.empty(4, 2)}
         assert report.digest == gi.initialize(plain, normal, seed=7).digest
+
+
+ALL = (
+    check_layouts,
+    check_dtypes,
+    check_outside_the_mesh,
+    check_what_is_told,
+    check_refused,
+    check_copies,
+    check_views,
+    check_fsdp,
+    check_fsdp_over_tensor_parallelism,
+    check_patches,
+    check_flattened,
+    check_torch_defaults,
+    check_reports,
+)
 
 
 def test_filling_a_tensor_imports_nothing_distributed():

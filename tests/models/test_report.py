@@ -87,6 +87,9 @@ def test_json():
         "apart": ["kept"],
         "frozen": [],
         "buffers": [],
+        "written": [],
+        "untouched": [],
+        "mended": [],
         "unused": [],
         "parameters": [
             {
