@@ -32,7 +32,9 @@ def main() -> int:
         how = "construct" if initialize is None else "seeded"
         agreed = " | ".join("yes" if column[name] else "NO" for column in columns.values())
         lines.append(f"| {name} | {library} | `{how}` | {agreed} | `{digest[:8]}` |")
-    libraries = ", ".join(f"{library} {version(library)}" for library in ("torch", "transformers", "timm", "torchvision", "diffusers", "torchtitan"))
+    libraries = ", ".join(
+        f"{library} {version(library)}" for library in ("torch", "transformers", "timm", "torchvision", "diffusers", "torchtitan")
+    )
     table = "\n".join([*lines, "", f"Made with {libraries}."]) + "\n"
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)

@@ -1,11 +1,9 @@
-"""What part of the whole this process holds of torch.distributed's `DTensor`: its local tensor, and where it lies in the whole."""
+"""What this process holds of torch.distributed's `DTensor`: its local tensor, and where that lies in the whole."""
 
 from __future__ import annotations
 
 import itertools
-import operator
 import sys
-from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
@@ -128,22 +126,12 @@ def _refuse_unfit(x: Any, coordinate: list[int]) -> None:
 
 
 def _cuts(x: Any) -> list[tuple[int, int, int]]:
-    """Return the cuts in their order: the axis, the mesh axis that cuts it, and into how many pieces, of each of which a process
-    gets its share, it counts as cut before.
+    """Return the cuts in order: the axis, the mesh axis that cuts it, and into how many pieces the axis counts as cut before.
 
-    A mesh axis of FSDP over tensor parallelism cuts after those that come later in the mesh: where it does is found by the
-    number of pieces that they leave. Where no such order is found, the placements cut as they stand.
+    Of each such piece a process gets its share: so FSDP over tensor parallelism cuts what that left, though its axis of the mesh
+    comes first.
     """
-    factors = [torch_private.split_factor(placement) for placement in x.placements]
-    if max(factors, default=0) <= 1 and (order := torch_private.shard_order(x)):
+    if all(torch_private.split_factor(placement) <= 1 for placement in x.placements) and (order := torch_private.shard_order(x)):
         return [(axis, mesh_axis, 1) for axis, mesh_axes in order for mesh_axis in mesh_axes]
-    sizes = x.device_mesh.shape
-    cuts: dict[int, list[int]] = defaultdict(list)
-    for mesh_axis in reversed(range(len(factors))):
-        if factors[mesh_axis] and sizes[mesh_axis] > 1:
-            later = cuts[x.placements[mesh_axis].dim]
-            pieces = list(itertools.accumulate((sizes[other] for other in later), operator.mul, initial=1))
-            if factors[mesh_axis] not in pieces:
-                return [(x.placements[mesh_axis].dim, mesh_axis, factor) for mesh_axis, factor in enumerate(factors) if factor]
-            later.insert(pieces.index(factors[mesh_axis]), mesh_axis)
-    return [(axis, mesh_axis, 1) for axis, mesh_axes in cuts.items() for mesh_axis in mesh_axes]
+    factors = [(mesh_axis, torch_private.split_factor(placement)) for mesh_axis, placement in enumerate(x.placements)]
+    return [(x.placements[mesh_axis].dim, mesh_axis, factor) for mesh_axis, factor in factors if factor]

@@ -21,7 +21,7 @@ from gpuinit._contract.shards import Patches, Shard, parts_of
 
 
 class Target(NamedTuple):
-    """A checked array: the view of its memory, its dtype in native byte order, and what part or parts of a larger array it is, if any.
+    """A checked array: the view of its memory, its dtype in native byte order, and what parts of a larger array it is, if any.
 
     Shape and size are those of the whole: everything but the writing goes by them.
     """

@@ -66,7 +66,7 @@ def _places(root: Any) -> Iterator[tuple[_Place, _Place | None]]:
     for path, module in root.named_modules(remove_duplicate=False):
         parent, _, own = path.rpartition(".")
         known[path] = place = known[parent].of_child(module, own) if path else _Place("", (module,), module)
-        yield place, known[parent.rpartition(".")[0]] if "ParametrizationList" in class_names(type(module)) else None
+        yield place, known[parent.rpartition(".")[0]] if "ParametrizationList" in class_names(module.__class__) else None
 
 
 def _tensors_of(module: Any) -> Iterator[tuple[str, Any, bool]]:
@@ -92,7 +92,7 @@ class _Place(NamedTuple):
         return self.name.rpartition(".")[2]
 
     def of_child(self, child: Any, own: str) -> _Place:
-        names = class_names(type(self.module))
+        names = class_names(self.module.__class__)
         fsdp = self.module if "FullyShardedDataParallel" in names else self.fsdp
         if own in _INNER or (own == "module" and names & _WITH_MODULE):
             return _Place(self.name, (*self.owners[:-1], child), child, fsdp)
@@ -100,6 +100,6 @@ class _Place(NamedTuple):
 
 
 @functools.cache
-def class_names(kind: type) -> frozenset[str]:
+def class_names(kind: Any) -> frozenset[str]:
     """Return the names of a class and of those that it is made of."""
     return frozenset(cls.__name__ for cls in kind.__mro__)

@@ -35,7 +35,7 @@ class Plans:
         """
         to = target(x, EVERY)
         values = call.keywords.values()
-        key = call.function, *call.keywords, *map(type, values), *values, to.shape, to.dtype  # True is 1, but no number here
+        key: Any = call.function, *call.keywords, *map(type, values), *values, to.shape, to.dtype  # True is 1, but no number here
         try:
             asked = self._known.get(key)
         except TypeError:  # an argument without a hash, as a tensor's in the place of a number

@@ -127,11 +127,11 @@ def _layers(param: Param) -> frozenset[str] | set[str]:
 
 
 def _classes(module: Any) -> frozenset[str]:
-    return _classes_of(type(module))
+    return _classes_of(module.__class__)
 
 
 @functools.cache
-def _classes_of(kind: type) -> frozenset[str]:
+def _classes_of(kind: Any) -> frozenset[str]:
     return frozenset(cls.__name__ for cls in kind.__mro__ if cls.__module__.startswith("torch.nn.modules."))
 
 

@@ -99,8 +99,7 @@ class _Recorded(NamedTuple):
 
 
 class _End(NamedTuple):
-    """Where the values of a draw end: in a parameter or buffer of that name, perhaps in all of it, or in a tensor that this module's
-    code made."""
+    """Where the values of a draw end up: in a parameter or buffer of that name, or in a tensor that code of that module made."""
 
     name: str
     is_held: bool

@@ -23,9 +23,9 @@ LEAST_ERFINV = 2.0**-31  # of the length of an interval whose inverse error func
 
 
 class Drawn(NamedTuple):
-    """What was drawn: by what, what it asked for where that is all that there is to it, and whether all machines get the same bits.
+    """What was drawn: by what, what it asked for if that is known, and whether all machines get the same bits.
 
-    Of a uniform variable, `bounds` are its own: the inverse error function may follow.
+    `bounds` are those of a uniform variable, which the inverse error function may follow.
     """
 
     by: Call | str
@@ -111,8 +111,10 @@ def in_place(name: str, *values: Any, **keywords: Any) -> Source | None:
 
 
 def erfinv_of(low: float, high: float) -> Source:
-    """Return what draws as `uniform_` and then `erfinv_` do, by the inverse CDF instead: what is left to do for a truncated normal
-    is arithmetic with the same result everywhere."""
+    """Return what draws as `uniform_` and then `erfinv_` do, by the inverse CDF instead.
+
+    The rest of a truncated normal is arithmetic, which has the same result everywhere.
+    """
 
     def fill(x: Any, generator: Generator) -> Drawn:
         to = target(x)

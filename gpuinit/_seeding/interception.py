@@ -22,7 +22,7 @@ _EXACT = frozenset(("abs_", "add_", "clamp_", "clamp_max_", "clamp_min_", "div_"
 
 
 class Draw(NamedTuple):
-    """A draw that is due: what it fills, which may be the DTensor in the place of its part, its generator, and the ledger's entry."""
+    """A draw to do: what it fills (perhaps the DTensor in the place of its part), its generator, and the ledger's entry."""
 
     to: Any
     generator: Generator
@@ -71,11 +71,11 @@ def _operation(function: Any) -> _Operation:
     )
 
 
-class Interception(TorchDispatchMode):
+class Interception(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """While it is active, the random operations of this thread draw gpuinit's values."""
 
     def __init__(self, ledger: Ledger) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._ledger = ledger
         self._plans = Plans()
         self._views = ShardedViews()
@@ -131,8 +131,8 @@ class Interception(TorchDispatchMode):
             self._draw(new.tensor, new.source)
             return new.tensor
         raise RuntimeError(
-            f"{function} draws random numbers in a way that gpuinit does not replace, in {self._ledger.place()}; use a function of "
-            "torch.nn.init, a method such as Tensor.normal_, or torch.rand, randn, randint, randperm or multinomial without out="
+            f"{function} draws random numbers in a way that gpuinit does not replace, in {self._ledger.place()}; use a function "
+            "of torch.nn.init, a method such as Tensor.normal_, or torch.rand, randn, randint, randperm or multinomial"
         )
 
     def _draw(self, x: Any, source: Source) -> None:

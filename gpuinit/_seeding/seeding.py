@@ -30,12 +30,12 @@ from gpuinit._seeding.unseen import no_other_draws
 def seeded(model: Any, *, seed: int | Generator, strict: bool = False, prefix: str = "") -> Iterator[Report]:
     """Within, whatever code initializes the model draws gpuinit's values, each from the stream of the parameter's name.
 
-    The code runs as it is. In the place of each function of torch.nn.init runs gpuinit's of the same name; torch's methods
-    (`normal_`, `uniform_`, `random_`, `bernoulli_`, `exponential_`, `log_normal_`, `geometric_`, `cauchy_`) and the functions that
-    make random tensors (`rand`, `randn`, `randint`, `randperm`, `normal`, `bernoulli`, `multinomial`, and those of the
-    ``_like`` forms) draw from gpuinit's streams. Constants and arithmetic stay torch's. So the values depend on the seed and the
-    names alone: not on the order in which modules are visited, the device, or how DTensors are cut. ``docs/values.md`` says
-    which stream each draw reads.
+    The code itself does not change. A function of torch.nn.init becomes gpuinit's function of the same name. torch's methods
+    (`normal_`, `uniform_`, `random_`, `bernoulli_`, `exponential_`, `log_normal_`, `geometric_`, `cauchy_`) and the functions
+    that return random tensors (`rand`, `randn`, `randint`, `randperm`, `normal`, `bernoulli`, `multinomial` and the ``_like``
+    forms) draw from gpuinit's streams. Constants and arithmetic stay torch's. So the values depend only on the seed and the
+    names: not on the order in which modules are visited, the device, or how DTensors are cut. ``docs/values.md`` says which
+    stream each draw reads.
 
     Parameters
     ----------
@@ -233,6 +233,6 @@ def _whole(x: Any, held: Held) -> Any:
     if torch_private.span(x) == torch_private.span(local) and x.shape == local.shape and x.stride() == local.stride():
         return tensor
     raise TypeError(
-        f"{held.name} is cut between processes, and code drew into a view of this process's part, of shape {tuple(x.shape)}; draw "
-        "into the DTensor itself, or all of its part"
+        f"{held.name} is cut between processes, and code drew into a view of this process's part, of shape {tuple(x.shape)}; "
+        "draw into the DTensor itself, or into all of its part"
     )

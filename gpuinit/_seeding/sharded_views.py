@@ -1,4 +1,4 @@
-"""Views of DTensors that torch cuts from a gathered copy, and whose writes it loses: rows of a parameter cut by rows, chunks ..."""
+"""Views of DTensors that torch cuts from a gathered copy, and whose writes it loses: rows, chunks ..."""
 
 from __future__ import annotations
 

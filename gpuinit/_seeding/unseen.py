@@ -32,7 +32,7 @@ def _states() -> dict[str, Any]:
         "torch's generator of the CPU": torch.get_rng_state().numpy().tobytes(),
         "random": random.getstate(),
     }
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         for device, state in enumerate(torch.cuda.get_rng_state_all()):
             states[f"torch's generator of cuda:{device}"] = state.numpy().tobytes()
     if numpy := sys.modules.get("numpy.random"):

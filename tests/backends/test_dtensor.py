@@ -5,16 +5,12 @@ The checks run in processes of a group that talks through gloo; what fails or ha
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import itertools
 import math
-import os
-import signal
 import subprocess
 import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest

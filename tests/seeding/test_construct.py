@@ -39,7 +39,9 @@ def test_the_first_numbers_are_those_of_what_stays():
     model = gi.construct(Twice, seed=42)
     weight = gi.trunc_normal_(torch.empty(4, 6), std=0.02, generator=streams("layer.weight")[0])
     assert torch.equal(model.layer.weight, weight)
-    first, second = streams("layer.bias", 3)[1:]  # of the constructor's draw into the whole, the chunks leave nothing they know of
+    first, second = streams("layer.bias", 3)[
+        1:
+    ]  # of the constructor's draw into the whole, the chunks leave nothing they know of
     halves = [gi.normal_(torch.empty(2), generator=generator) for generator in (first, second)]
     assert torch.equal(model.layer.bias, torch.cat(halves))
 

@@ -129,7 +129,12 @@ def test_values_from_uniform_numbers():
 
 @pytest.mark.parametrize(
     ("code", "exact"),
-    [(lambda x: x.bernoulli_(0.3), True), (lambda x: x.random_(9), True), (lambda x: x.exponential_(), False), (lambda x: x.cauchy_(), False)],
+    [
+        (lambda x: x.bernoulli_(0.3), True),
+        (lambda x: x.random_(9), True),
+        (lambda x: x.exponential_(), False),
+        (lambda x: x.cauchy_(), False),
+    ],
 )
 def test_what_needs_a_logarithm_is_the_same_to_rounding(code, exact):
     _, report = Weight().draw(code)

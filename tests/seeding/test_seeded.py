@@ -58,7 +58,11 @@ def values(function, *arguments, shape=(6, 4), dtype=torch.float32, number=0, **
 CODE = {
     "normal_": (lambda w: init.normal_(w, std=0.02), "normal_", {"std": 0.02}),
     "uniform_": (lambda w: init.uniform_(w, -1.5), "uniform_", {"a": -1.5}),
-    "trunc_normal_": (lambda w: init.trunc_normal_(w, 0.5, 0.1, 0.45, 2), "trunc_normal_", {"mean": 0.5, "std": 0.1, "a": 0.45, "b": 2}),
+    "trunc_normal_": (
+        lambda w: init.trunc_normal_(w, 0.5, 0.1, 0.45, 2),
+        "trunc_normal_",
+        {"mean": 0.5, "std": 0.1, "a": 0.45, "b": 2},
+    ),
     "xavier_uniform_": (lambda w: init.xavier_uniform_(tensor=w, gain=2.0), "xavier_uniform_", {"gain": 2.0}),
     "xavier_normal_": (init.xavier_normal_, "xavier_normal_", {}),
     "kaiming_uniform_": (lambda w: init.kaiming_uniform_(w, a=5**0.5), "kaiming_uniform_", {"a": 5**0.5}),
@@ -341,7 +345,10 @@ def in_thread(work):
 # What code does -> what the error says.
 REFUSED = {
     "nothing": (lambda w: None, "wrote to no parameter"),
-    "an unknown operation": (lambda w: torch.nn.functional.rrelu(w, training=True), r"rrelu\S* draws random numbers .* the module ''"),
+    "an unknown operation": (
+        lambda w: torch.nn.functional.rrelu(w, training=True),
+        r"rrelu\S* draws random numbers .* the module ''",
+    ),
     "NumPy's generator": (lambda w: w.copy_(torch.tensor(np.random.rand(6, 4))), "a draw from numpy.random"),
     "Python's generator": (lambda w: w.fill_(random.random()), "a draw from random"),
     "a seed": (lambda w: (torch.manual_seed(3), w.normal_()), "torch.manual_seed"),
@@ -366,19 +373,28 @@ def test_refused(name):
     assert torch.equal(found, values("normal_"))
 
 
-def test_compiled_code_is_not_replaced_unnoticed():
-    """torch itself runs code uncompiled while an operation may be intercepted; whatever it does, the values are ours, or it raises."""
+def test_compiled_code_runs_uncompiled():
+    """torch itself does not compile while operations are intercepted."""
+    code = torch.compile(lambda w: w.normal_(), backend="eager")
+    found, _ = drawn(lambda w: code(w.data))
+    assert torch.equal(found, values("normal_"))
+
+
+def test_a_compiled_context_is_refused():
+    layer = Layer(init.normal_)
 
     @torch.compile(backend="eager")
-    def code(w):
-        return w.normal_()
+    def code():
+        with gi.seeded(layer, seed=1):
+            layer.initialize()
 
     try:
-        found, _ = drawn(lambda w: code(w.data))
-    except RuntimeError as error:
-        assert "uncompiled" in str(error) or "compiled" in str(error)
+        code()
+    except Exception:
+        assert (layer.weight == 77).all()
     else:
-        assert torch.equal(found, values("normal_"))
+        expected = gi.normal_(torch.empty(6, 4), generator=stream(seed=1))
+        assert torch.equal(layer.weight.detach(), expected)
 
 
 def test_meta_tensors_are_refused():
@@ -414,10 +430,11 @@ def test_arguments(arguments, match):
 def test_torchs_functions_are_themselves_again():
     names = [name for name in dir(init) if name.endswith("_") and not name.startswith("_")]
     before = {name: getattr(init, name).__code__ for name in names}
-    with pytest.raises(ZeroDivisionError), gi.seeded(nn.Linear(2, 2), seed=1):
-        assert init.normal_.__code__ is not before["normal_"]
-        assert init.zeros_.__code__ is before["zeros_"]
-        raise ZeroDivisionError
+    context = gi.seeded(nn.Linear(2, 2), seed=1)
+    context.__enter__()
+    assert init.normal_.__code__ is not before["normal_"]
+    assert init.zeros_.__code__ is before["zeros_"]
+    assert not context.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
     assert {name: getattr(init, name).__code__ for name in names} == before
     torch.manual_seed(1)
     x = init.normal_(torch.empty(3))

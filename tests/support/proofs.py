@@ -1,6 +1,6 @@
 """What is shown of each model of the zoo: its moments are those of the untouched model, and its values are the same on any mesh.
 
-A group of processes runs this file as a program: `python -m tests.support.proofs RANK LAYOUT STORE NAME ...` prints a digest a model.
+A group of processes runs this file as a program: `python -m tests.support.proofs RANK LAYOUT STORE NAME ...` prints digests.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def moments_that_differ(name: str) -> list[str]:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             theirs.append(_values(make()))
-    return [problem for own in ours[0] for problem in _differences(own, *([model[own] for model in side] for side in (ours, theirs)))]
+    return [
+        problem for own in ours[0] for problem in _differences(own, *([model[own] for model in side] for side in (ours, theirs)))
+    ]
 
 
 def _values(model: torch.nn.Module) -> dict[str, np.ndarray]:
@@ -80,7 +82,9 @@ def differs_backward(name: str) -> list[str]:
     return [own for own, x in forward.named_parameters() if tied[id(x)] == 1 and not torch.equal(x, others[own])]
 
 
-def _initialized(model: Model, order: Callable[[], Any] = contextlib.nullcontext, cut: Callable[[Any], Any] = lambda model: None) -> Any:
+def _initialized(
+    model: Model, order: Callable[[], Any] = contextlib.nullcontext, cut: Callable[[Any], Any] = lambda model: None
+) -> Any:
     """Return a model that its own code initialized; by the constructors if there is no other, and then cut."""
     if model.initialize is None:
         made = gi.construct(model.make, seed=42)
@@ -127,7 +131,11 @@ def digests(layout: str, names: list[str], folder: Path) -> dict[str, str]:
     members = [
         subprocess.Popen(
             [sys.executable, "-m", "tests.support.proofs", str(rank), layout, store, *names],
-            cwd=Path(__file__).parents[2], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=Path(__file__).parents[2],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for rank in range(processes)
     ]
@@ -135,7 +143,10 @@ def digests(layout: str, names: list[str], folder: Path) -> dict[str, str]:
     if any(member.returncode for member in members):
         raise RuntimeError("\n".join(errors[-3000:] for _, errors in outputs))
     first, *others = (json.loads(output.splitlines()[-1]) for output, _ in outputs)
-    return {name: one if all(other[name] == one for other in others) else "not the same in all processes" for name, one in first.items()}
+    return {
+        name: one if all(other[name] == one for other in others) else "not the same in all processes"
+        for name, one in first.items()
+    }
 
 
 def member(rank: int, layout: str, store: str, names: list[str]) -> None:

@@ -47,7 +47,9 @@ def _timm(name: str, **settings: Any) -> Model:
 
 
 def _torchvision(name: str) -> Model:
-    return Model("torchvision", lambda: importlib.import_module("torchvision.models").get_model(name, weights=None, num_classes=16))
+    return Model(
+        "torchvision", lambda: importlib.import_module("torchvision.models").get_model(name, weights=None, num_classes=16)
+    )
 
 
 def _diffusers(class_name: str, **settings: Any) -> Model:
@@ -75,7 +77,14 @@ def _llama3_of_torchtitan() -> torch.nn.Module:
 
 _WIDTHS = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 128}
 _KEYS = {**_WIDTHS, "num_key_value_heads": 2, "pad_token_id": 3}
-_IMAGES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 32, "patch_size": 8}
+_IMAGES = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "image_size": 32,
+    "patch_size": 8,
+}
 _DENSE_WIDTHS = {"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 128}
 
 ZOO: dict[str, Model] = {
@@ -101,8 +110,14 @@ ZOO: dict[str, Model] = {
     "GPT-2": _transformer("GPT2LMHeadModel", **_DENSE_WIDTHS, n_positions=64),
     "GPT-NeoX": _transformer("GPTNeoXForCausalLM", **_WIDTHS),
     "OPT": _transformer(
-        "OPTForCausalLM", hidden_size=32, ffn_dim=64, num_hidden_layers=2, num_attention_heads=4, vocab_size=128,
-        word_embed_proj_dim=32, max_position_embeddings=64,
+        "OPTForCausalLM",
+        hidden_size=32,
+        ffn_dim=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        vocab_size=128,
+        word_embed_proj_dim=32,
+        max_position_embeddings=64,
     ),
     "BERT": _transformer("BertForMaskedLM", **_WIDTHS, max_position_embeddings=64),
     "T5": _transformer("T5ForConditionalGeneration", d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, vocab_size=128),
@@ -115,15 +130,34 @@ ZOO: dict[str, Model] = {
     "ViT": _transformer("ViTForImageClassification", **_IMAGES),
     "Mamba": _transformer("MambaForCausalLM", hidden_size=32, state_size=8, num_hidden_layers=2, vocab_size=128),
     "Mamba2": _transformer(
-        "Mamba2ForCausalLM", hidden_size=32, state_size=8, num_hidden_layers=2, vocab_size=128, num_heads=8, head_dim=8, n_groups=2
+        "Mamba2ForCausalLM",
+        hidden_size=32,
+        state_size=8,
+        num_hidden_layers=2,
+        vocab_size=128,
+        num_heads=8,
+        head_dim=8,
+        n_groups=2,
     ),
     "Falcon": _transformer("FalconForCausalLM", **_WIDTHS),
     "Whisper": _transformer(
-        "WhisperForConditionalGeneration", d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4,
-        decoder_attention_heads=4, encoder_ffn_dim=64, decoder_ffn_dim=64, vocab_size=128, num_mel_bins=16,
-        max_source_positions=32, max_target_positions=32, pad_token_id=3,
+        "WhisperForConditionalGeneration",
+        d_model=32,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=64,
+        decoder_ffn_dim=64,
+        vocab_size=128,
+        num_mel_bins=16,
+        max_source_positions=32,
+        max_target_positions=32,
+        pad_token_id=3,
     ),
-    "Swin (transformers)": _transformer("SwinForImageClassification", image_size=32, patch_size=2, embed_dim=16, depths=[1, 1], num_heads=[2, 4], window_size=4),
+    "Swin (transformers)": _transformer(
+        "SwinForImageClassification", image_size=32, patch_size=2, embed_dim=16, depths=[1, 1], num_heads=[2, 4], window_size=4
+    ),
     "DINOv2": _transformer("Dinov2ForImageClassification", **{k: v for k, v in _IMAGES.items() if k != "intermediate_size"}),
     "vit_tiny": _timm("vit_tiny_patch16_224", num_classes=16, depth=2),
     "deit3": _timm("deit3_small_patch16_224", num_classes=16, depth=2, embed_dim=64, num_heads=4),
@@ -134,16 +168,24 @@ ZOO: dict[str, Model] = {
     "resnet50": _torchvision("resnet50"),
     "vit_b_16": Model(
         "torchvision",
-        lambda: importlib.import_module("torchvision.models.vision_transformer").VisionTransformer(32, 8, 2, 4, 32, 64, num_classes=16),
+        lambda: importlib.import_module("torchvision.models.vision_transformer").VisionTransformer(
+            32, 8, 2, 4, 32, 64, num_classes=16
+        ),
     ),
     "densenet": _torchvision("densenet121"),
     "mobilenet_v3": _torchvision("mobilenet_v3_small"),
     "UNet": _diffusers(
-        "UNet2DModel", sample_size=16, block_out_channels=(32, 64), down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-        up_block_types=("AttnUpBlock2D", "UpBlock2D"), layers_per_block=1,
+        "UNet2DModel",
+        sample_size=16,
+        block_out_channels=(32, 64),
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
     ),
     "DiT": _diffusers("DiTTransformer2DModel", num_attention_heads=4, attention_head_dim=8, num_layers=2, sample_size=8),
-    "Llama 3 (torchtitan)": Model("torchtitan", _llama3_of_torchtitan, lambda model: model.init_states(buffer_device=torch.device("cpu"))),
+    "Llama 3 (torchtitan)": Model(
+        "torchtitan", _llama3_of_torchtitan, lambda model: model.init_states(buffer_device=torch.device("cpu"))
+    ),
     "Transformer": _torch(functools.partial(torch.nn.Transformer, 32, 4, 2, 2, 64, batch_first=True), None),
     "LSTM": _torch(functools.partial(torch.nn.LSTM, 16, 32, 2, proj_size=8)),
     "MultiheadAttention": _torch(functools.partial(torch.nn.MultiheadAttention, 32, 4, kdim=16, vdim=24, add_bias_kv=True)),
