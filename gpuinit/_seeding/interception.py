@@ -123,13 +123,15 @@ class Interception(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _random(self, function: Any, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         keywords = {key: value for key, value in keywords.items() if key != "generator"}
-        if "out" not in keywords and (source := in_place(name, *arguments[1:], **keywords)):
+        out = keywords.pop("out", None)
+        if out is None and (source := in_place(name, *arguments[1:], **keywords)):
             self._draw(arguments[0], source)
             return arguments[0]
-        if "out" not in keywords and (make := NEW.get(name)):
+        if make := NEW.get(name):
             new = make(*arguments, **keywords)
-            self._draw(new.tensor, new.source)
-            return new.tensor
+            if out is None or out.shape == new.tensor.shape:
+                self._draw(new.tensor if out is None else out, new.source)
+                return new.tensor if out is None else out
         raise RuntimeError(
             f"{function} draws random numbers in a way that gpuinit does not replace, in {self._ledger.place()}; use a function "
             "of torch.nn.init, a method such as Tensor.normal_, or torch.rand, randn, randint, randperm or multinomial"
@@ -163,7 +165,8 @@ class Interception(TorchDispatchMode):  # type: ignore[no-untyped-call]
         from a uniform distribution on a part of [-1, 1]."""
         if self._uniform is None:
             return False
-        draw, (low, high) = self._uniform
+        draw, bounds = self._uniform
+        low, high = map(float, bounds)
         if _geometry(x) != _geometry(draw.to) or not -1 <= low < high <= 1 or high - low < LEAST_ERFINV:
             return False
         draw.generator.state = {**draw.generator.state, "position": 0}

@@ -79,6 +79,11 @@ DISCRETE = {
         range(4),
         [1 / 6, 0, 2 / 6, 3 / 6],
     ),
+    "multinomial by out=": (
+        lambda x: torch.multinomial(torch.tensor([1.0, 2.0]), N, True, out=torch.empty(N, dtype=torch.int64)),
+        range(2),
+        [1 / 3, 2 / 3],
+    ),
     "dropout": (lambda x: torch.nn.functional.dropout(torch.ones(N), 0.25) * 0.75, range(2), [0.25, 0.75]),
 }
 

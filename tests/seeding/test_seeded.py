@@ -76,6 +76,7 @@ CODE = {
     "bound early": (bound_early, "trunc_normal_", {"std": 0.02}),
     "a method": (lambda w: w.normal_(1, 2), "normal_", {"mean": 1, "std": 2}),
     "of the data": (lambda w: w.data.uniform_(), "uniform_", {}),
+    "by out=": (lambda w: torch.rand((6, 4), out=w.data), "uniform_", {}),
     "of what is detached": (lambda w: w.detach().normal_(), "normal_", {}),
     "after autograd": (lambda w: torch.enable_grad()(lambda: w.data.normal_())(), "normal_", {}),
 }
@@ -356,6 +357,7 @@ REFUSED = {
     "another thread, by a method": (lambda w: in_thread(lambda: w.data.normal_()), "a draw from torch's generator of the CPU"),
     "a fork": (lambda w: fork(), "must not be left by a fork"),
     "itself": (lambda w: gi.seeded(Layer(), seed=1).__enter__(), "cannot be nested"),
+    "out= of another shape": (lambda w: torch.rand(3, out=torch.empty(4)), r"aten\.rand\.out draws"),
     "too many integers": (lambda w: w.random_(2**60), "from 1 to 2"),
 }
 
