@@ -12,6 +12,7 @@ from gpuinit._contract.arguments import attribute, is_a, short_repr
 from gpuinit._contract.generator import Generator
 from gpuinit._models.report import Report
 from gpuinit._models.steps import Progress, carry_out, check_prefix, keep_frozen, parse_dtype, plan, root_of
+from gpuinit._rules.collector import paused_collector
 from gpuinit._rules.matching import choose_initializers, matches, warn_of_unused
 from gpuinit._rules.modules import join
 from gpuinit._rules.parameters import Param, find_leaves, make_parameters
@@ -104,6 +105,21 @@ def initialize(
     dtype = None if dtype is None else parse_dtype(dtype)
     prefix = check_prefix(prefix)
     _check_flags(buffers=buffers, frozen=frozen)
+    with paused_collector():
+        return _initialize(model, rules, root, dtype, progress, prefix, tied, buffers, frozen)
+
+
+def _initialize(
+    model: Any,
+    rules: Any,
+    root: Generator,
+    dtype: Any,
+    progress: Progress,
+    prefix: str,
+    tied: Mapping[str, str] | None,
+    buffers: bool,
+    frozen: bool,
+) -> Report:
     leaves = find_leaves(model, prefix)
     left_alone = [leaf.name for leaf in leaves if leaf.is_buffer and not buffers]
     found = make_parameters([leaf for leaf in leaves if buffers or not leaf.is_buffer], check_tied(tied))

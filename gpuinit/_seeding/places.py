@@ -8,6 +8,7 @@ from types import FrameType
 from typing import Any
 
 from gpuinit._backends import torch_private
+from gpuinit._rules.collector import paused_collector
 from gpuinit._rules.modules import Held, join, walk
 
 
@@ -24,12 +25,13 @@ class Places:
         self._storages: dict[Any, list[Held]] = {}
         self._modules: dict[int, str] = {}
         self._found: list[Held] = []
-        for name, module, tensors in walk(model):
-            full = join(prefix, name)
-            self._modules[id(module)] = min(full, self._modules.get(id(module), full))
-            self._found += [held._replace(name=join(prefix, held.name)) for held in tensors] if prefix else tensors
-        for held in sorted(self._found, key=lambda held: held.name):
-            self._add(held)
+        with paused_collector():
+            for name, module, tensors in walk(model):
+                full = join(prefix, name)
+                self._modules[id(module)] = min(full, self._modules.get(id(module), full))
+                self._found += [held._replace(name=join(prefix, held.name)) for held in tensors] if prefix else tensors
+            for held in sorted(self._found, key=lambda held: held.name):
+                self._add(held)
 
     def _add(self, held: Held) -> None:
         number = id(held.array)
