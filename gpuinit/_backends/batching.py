@@ -8,6 +8,7 @@ from typing import Any
 
 from gpuinit._backends.operations import BatchItem, Constant, Fill
 from gpuinit._backends.targets import Write
+from gpuinit._backends.torch_tensors import SmallTensor
 from gpuinit._contract.distributions import Point
 
 
@@ -29,6 +30,8 @@ def perform_all(writes: Sequence[Write]) -> Iterator[int]:
 
 def _item(write: Write) -> BatchItem | None:
     """Return the array, distribution and stream of a fill that can share a launch."""
+    if isinstance(write.to, SmallTensor):
+        return None
     array = write.to.view.array
     if write.to.view.backend != "cuda" or write.to.shard is not None or not array.size:
         return None

@@ -1,4 +1,4 @@
-"""From the array that a user gives to the write that a backend performs: `target` checks it, `Target.write` has it written."""
+"""From the array that a user gives to the write that a backend performs: `target` checks it, `write` has it written."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from gpuinit._backends import host
-from gpuinit._backends.operations import Backend, Operation, Orthogonal, perform
+from gpuinit._backends import host, torch_private
+from gpuinit._backends.operations import Backend, Constant, Fill, Operation, Orthogonal, perform
+from gpuinit._backends.torch_tensors import SmallTensor, small_tensor
 from gpuinit._backends.view import View
 from gpuinit._backends.views import view_of
 from gpuinit._contract.arguments import short_repr, type_name
@@ -20,7 +21,7 @@ from gpuinit._contract.dtypes import INEXACT, native
 from gpuinit._contract.shards import Patches, Shard, parts_of
 
 
-class Target(NamedTuple):
+class ArrayTarget(NamedTuple):
     """A checked array: the view of its memory, its dtype in native byte order, and what parts of a larger array it is, if any.
 
     Shape and size are those of the whole: everything but the writing goes by them.
@@ -38,9 +39,9 @@ class Target(NamedTuple):
     def size(self) -> int:
         return math.prod(self.shard.global_shape) if self.shard else int(self.view.array.size)
 
-    def write(self, operation: Operation) -> None:
-        """Perform an operation on the array; within `planned` or `observed`, do as those say."""
-        _handler.get()(Write(self, operation))
+
+# What an operation is for.
+Target = ArrayTarget | SmallTensor
 
 
 class Asked(NamedTuple):
@@ -68,26 +69,43 @@ class Write(NamedTuple):
 
     def perform(self) -> None:
         """Write to the array, unless it has no elements, and tell its owner."""
+        if type(self.to) is SmallTensor and _perform_at_address(self.to, self.operation):
+            torch_private.raise_version(self.to.tensor)
+            return
         view = self.to.view
         if view.array.size and view.scope is None:
-            self._perform()
+            self._perform(view)
         elif view.array.size:
             with view.context():
-                self._perform()
+                self._perform(view)
         view.notify_owner()  # of a DTensor without elements here too, so that autograd finds the same in every process
 
-    def _perform(self) -> None:
-        (view, _, shard), operation = self
-        backend = _backend(view.backend)
+    def _perform(self, view: View) -> None:
+        backend, shard = _backend(view.backend), self.to.shard
         if isinstance(shard, Patches):
             for array, part in parts_of(view.array, shard):
-                perform(backend, array, operation, part)
+                perform(backend, array, self.operation, part)
         else:
-            perform(backend, view.array, operation, shard)
+            perform(backend, view.array, self.operation, shard)
+
+
+def _perform_at_address(to: SmallTensor, operation: Operation) -> bool:
+    """Perform an operation on the memory of a tensor, if there is a compiled kernel for it."""
+    if type(operation) is Fill:
+        fill = host.filler_of(operation.distribution, to.dtype)
+        if fill is not None:
+            fill(operation.stream, to.size, to.tensor.data_ptr())
+            return True
+    return type(operation) is Constant and host.constant_at(operation.value, to.size, to.tensor.data_ptr())
 
 
 # What is done with a write.
 _handler: ContextVar[Callable[[Write], None]] = ContextVar("_handler", default=Write.perform)
+
+
+def write(to: Target, operation: Operation) -> None:
+    """Perform an operation on a target; within `planned` or `observed`, do as those say."""
+    _handler.get()(Write(to, operation))
 
 
 @contextlib.contextmanager
@@ -146,6 +164,10 @@ def target(x: Any, dtypes: frozenset[str] = INEXACT, shard: Shard | None = None)
     RuntimeError
         If no device can be used for it.
     """
+    if shard is None and type(x) in torch_private.tensor_types():
+        small = small_tensor(x)
+        if small is not None and native(small.dtype)[1] in dtypes:
+            return small
     view = view_of(x)
     dtype, name = native(view.array.dtype)
     if name not in dtypes:
@@ -155,7 +177,7 @@ def target(x: Any, dtypes: frozenset[str] = INEXACT, shard: Shard | None = None)
             f"x must not overlap itself, got shape {tuple(view.array.shape)} with strides {tuple(view.array.strides)} "
             "(a broadcast, expanded or as_strided array?); fill a copy of it instead"
         )
-    return Target(view, dtype, _check_shard(view, shard))
+    return ArrayTarget(view, dtype, _check_shard(view, shard))
 
 
 def _check_shard(view: View, shard: Shard | None) -> Shard | Patches | None:

@@ -84,6 +84,11 @@ def _dtype(dtype: Any) -> np.dtype[Any]:
     return as_dtype(_dtype_name(dtype))
 
 
+@functools.cache
+def _dtype_or_none(dtype: Any) -> np.dtype[Any] | None:
+    return _dtype(dtype) if _dtype_name(dtype) else None
+
+
 class _Stream(NamedTuple):
     """A stream by the CUDA stream protocol, which torch's own streams follow from some version of torch on."""
 
@@ -91,6 +96,41 @@ class _Stream(NamedTuple):
 
     def __cuda_stream__(self) -> tuple[int, int]:
         return 0, self.address
+
+
+class SmallTensor(NamedTuple):
+    """A plain tensor of consecutive elements on the CPU, so small that making an array on its memory would take the most time.
+
+    It is a target like `targets.Target`, which makes that array only if something asks for it.
+    """
+
+    tensor: Any
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    size: int
+
+    @property
+    def shard(self) -> None:
+        return None
+
+    @property
+    def view(self) -> View:
+        return view_of_tensor(self.tensor)
+
+
+_MOST_BYTES = 2**18  # of a small tensor: that the threads have nothing to share
+
+
+def small_tensor(x: Any) -> SmallTensor | None:
+    """Return a tensor as a small one; None if it is none, or if there is anything about it to look at more closely."""
+    if not torch_private.is_plain(x) or not x.is_contiguous() or x.__dict__ or x._base is not None or x.grad_fn is not None:
+        return None
+    size, dtype = x.numel(), _dtype_or_none(x.dtype)
+    if dtype is None or not 0 < size * dtype.itemsize <= _MOST_BYTES or sys.modules["torch"].compiler.is_compiling():
+        return None
+    if x.untyped_storage().nbytes() < (x.storage_offset() + size) * dtype.itemsize:
+        return None
+    return SmallTensor(x, dtype, tuple(x.shape), size)
 
 
 def view_of_dtensor(x: Any) -> View:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gpuinit._backends.operations import Constant, Fill, Truncate
-from gpuinit._backends.targets import Target, target
+from gpuinit._backends.targets import Target, target, write
 from gpuinit._contract import distributions
 from gpuinit._contract.arguments import number, short_repr, unwrap
 from gpuinit._contract.arithmetic import exact
@@ -246,14 +246,14 @@ def trunc_(x: Array) -> Array:
     """
     to = target(x, FLOATS | INTEGERS)
     if to.dtype.name in FLOATS:
-        to.write(Truncate())
+        write(to, Truncate())
     return x
 
 
 def fill_from(to: Target, distribution: distributions.Distribution, generator: RandomSource) -> None:
     """Fill a checked target from the generator's next blocks."""
     stream = take_blocks(to, generator)
-    to.write(Fill(distribution, stream))
+    write(to, Fill(distribution, stream))
 
 
 def take_blocks(to: Target, generator: RandomSource) -> Stream:
@@ -265,7 +265,7 @@ def _fill_with(x: Array, val: Any, shard: Shard | None) -> Array:
     """Fill with one value, which the array's dtype must be able to hold."""
     to = target(x, EVERY, shard)
     # Not of floats, whose cache would take -0 for 0.
-    to.write(Constant(_parse_int(val, to.dtype) if type(val) is int else _parse_value(val, to.dtype)))
+    write(to, Constant(_parse_int(val, to.dtype) if type(val) is int else _parse_value(val, to.dtype)))
     return x
 
 

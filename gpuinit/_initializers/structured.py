@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from gpuinit._backends.operations import Dirac, Eye, Orthogonal, Sparse
-from gpuinit._backends.targets import Target, target
+from gpuinit._backends.targets import Target, target, write
 from gpuinit._contract import distributions
 from gpuinit._contract.arguments import finite_in, fraction, integer, short_repr
 from gpuinit._contract.arithmetic import exact
@@ -47,7 +47,7 @@ def eye_(x: Array, *, shard: Shard | None = None) -> Array:
     """
     to = target(x, EVERY, shard)
     _need_axes(to, 2, 2)
-    to.write(Eye())
+    write(to, Eye())
     return x
 
 
@@ -90,7 +90,7 @@ def dirac_(x: Array, groups: int = 1, *, shard: Shard | None = None) -> Array:
     count = integer("groups", groups, least=1)
     if to.shape[0] % count:
         raise ValueError(f"groups must divide x.shape[0], got groups={short_repr(count)} and shape {to.shape}")
-    to.write(Dirac(count))
+    write(to, Dirac(count))
     return x
 
 
@@ -142,7 +142,7 @@ def orthogonal_(x: Array, gain: float = 1.0, generator: RandomSource = None, *, 
     _need_axes(to, 2, math.inf)
     factor = finite_in("gain", gain, working(to.dtype))
     stream = take_blocks(to, generator)
-    to.write(Orthogonal(factor, stream))
+    write(to, Orthogonal(factor, stream))
     return x
 
 
@@ -198,7 +198,7 @@ def sparse_(x: Array, sparsity: float, std: float = 0.01, generator: RandomSourc
     zeros = _zeros(sparsity, rows)
     values = distributions.normal(to.dtype, 0.0, std)
     stream = take_blocks(to, generator)
-    to.write(Sparse(zeros, values, stream))
+    write(to, Sparse(zeros, values, stream))
     return x
 
 

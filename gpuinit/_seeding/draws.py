@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from gpuinit._backends.operations import Fill
-from gpuinit._backends.targets import Asked, target
+from gpuinit._backends.targets import Asked, target, write
 from gpuinit._contract.arguments import short_repr
 from gpuinit._contract.distributions import erfinv_of_uniform
 from gpuinit._contract.generator import Generator
@@ -118,7 +118,7 @@ def erfinv_of(low: float, high: float) -> Source:
 
     def fill(x: Any, generator: Generator) -> Drawn:
         to = target(x)
-        to.write(Fill(erfinv_of_uniform(to.dtype, low, high), take_blocks(to, generator)))
+        write(to, Fill(erfinv_of_uniform(to.dtype, low, high), take_blocks(to, generator)))
         return Drawn(f"erfinv(uniform_(a={low}, b={high}))")
 
     return fill

@@ -14,7 +14,7 @@ import numpy as np
 from gpuinit._backends import kernel_sources
 from gpuinit._backends.host.sampler import Sampler
 from gpuinit._backends.structs import STRUCTS, layout, struct_of
-from gpuinit._contract.distributions import Normal, Sampled, Truncated
+from gpuinit._contract.distributions import Distribution, Normal, Point, Sampled, Truncated
 from gpuinit._contract.generator import Stream
 from gpuinit._contract.inverse_cdf import first_row, padded_rows
 
@@ -62,6 +62,42 @@ def library() -> ctypes.CDLL | None:
 @functools.lru_cache
 def sampler_of(distribution: Sampled, dtype: np.dtype[Any]) -> Sampler | None:
     """Return the compiled sampler of a distribution for an array of a floating dtype in native byte order, or None."""
+    found = _kernel(distribution, dtype)
+    if found is None:
+        return None
+    function, transform = found
+    has_buffer = dtype.kind == "f"  # bfloat16 is unknown to Python's buffers
+
+    def sample(stream: Stream, starts: np.ndarray, length: int, out: np.ndarray) -> None:
+        out = out if has_buffer else out.view(np.uint16)
+        task = _pack_task(*stream.key, stream.block, len(starts), length)
+        function(task + starts.tobytes() + transform, _place(out))
+
+    return sample
+
+
+@functools.lru_cache
+def filler_of(distribution: Distribution, dtype: np.dtype[Any]) -> Callable[[Stream, int, int], None] | None:
+    """Return what fills so many consecutive elements at an address, from the first word of a stream on; None if there is none.
+
+    It takes a third of the time of `sampler_of` and an array, which counts for a small tensor of another library.
+    """
+    found = None if isinstance(distribution, Point) else _kernel(distribution, dtype)
+    if found is None:
+        return None
+    function, transform = found
+    one_run = np.zeros(1, np.int64).tobytes() + transform
+
+    def fill(stream: Stream, size: int, address: int) -> None:
+        (low, high), block = stream
+        function(_pack_task(low, high, block, 1, size) + one_run, address)
+
+    return fill
+
+
+@functools.lru_cache
+def _kernel(distribution: Sampled, dtype: np.dtype[Any]) -> tuple[Any, bytes] | None:
+    """Return the compiled function for a distribution and a dtype, and the parameters that it reads after those of the task."""
     found = library()
     if found is None or not dtype.isnative:
         return None
@@ -73,16 +109,7 @@ def sampler_of(distribution: Sampled, dtype: np.dtype[Any]) -> Sampler | None:
     if isinstance(distribution, (Normal, Truncated)):
         rows = rows[first_row(real, distribution.bits) :]
     values = struct.values(distribution, rows.ctypes.data)
-    transform = np.array(values, layout(struct.members, real)).tobytes()
-
-    has_buffer = dtype.kind == "f"  # bfloat16 is unknown to Python's buffers
-
-    def sample(stream: Stream, starts: np.ndarray, length: int, out: np.ndarray) -> None:
-        out = out if has_buffer else out.view(np.uint16)
-        task = _pack_task(*stream.key, stream.block, len(starts), length)
-        function(task + starts.tobytes() + transform, _place(out))
-
-    return sample
+    return function, np.array(values, layout(struct.members, real)).tobytes()
 
 
 def _real(dtype: str) -> np.dtype[Any]:
@@ -93,17 +120,36 @@ def _real(dtype: str) -> np.dtype[Any]:
 @functools.cache
 def repeat() -> Callable[[bytes, np.ndarray], None] | None:
     """Return the compiled function that writes a value of eight bytes again and again to a contiguous array, or None."""
+    function = _repeat()
+    if function is None:
+        return None
+
+    def write(value: bytes, out: np.ndarray) -> None:
+        function(int.from_bytes(value, sys.byteorder), _place(out), out.nbytes // 8)
+
+    return write
+
+
+@functools.cache
+def _repeat() -> Any:
+    """Return the compiled function itself, or None."""
     found = library()
     if found is None:
         return None
     function = found["gpuinit_repeat"]
     function.restype = None
     function.argtypes = [_NUMBER, _POINTER, _NUMBER]
+    return function
 
-    def write(value: bytes, out: np.ndarray) -> None:
-        function(int.from_bytes(value, sys.byteorder), _place(out), out.nbytes // 8)
 
-    return write
+def constant_at(value: Any, size: int, address: int) -> bool:
+    """Write a NumPy scalar to so many consecutive elements at an address; False if nothing compiled can do it."""
+    itemsize = value.dtype.itemsize
+    write = _repeat()
+    if write is None or itemsize > 8 or size * itemsize % 8:
+        return False
+    write(int.from_bytes(value.tobytes() * (8 // itemsize), sys.byteorder), address, size * itemsize // 8)
+    return True
 
 
 def _place(out: np.ndarray) -> Any:
