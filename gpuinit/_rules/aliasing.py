@@ -6,7 +6,6 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.lib.array_utils import byte_bounds
 
 from gpuinit._backends import torch_private
 from gpuinit._backends.views import view_of
@@ -82,20 +81,24 @@ class _Place(NamedTuple):
     device: str
     start: int
     end: int
-    layout: np.ndarray
+    memory: Memory
     name: str
 
 
 def check_apart(memories: list[tuple[Memory, str]]) -> None:
     """Refuse arrays that share a part of their memory, whatever their strides: rows, columns, a transposed tie."""
-    layouts = [(memory.device, memory.layout, name) for memory, name in memories]
-    places = [_Place(device, *byte_bounds(layout), layout, name) for device, layout, name in layouts]
     earlier: list[_Place] = []  # those that reach beyond where the next begins
-    for place in sorted(places, key=lambda place: place[:3]):
+    for place in sorted((_place(memory, name) for memory, name in memories), key=lambda place: place[:3]):
         earlier = [other for other in earlier if other.device == place.device and other.end > place.start]
         for other in earlier:
-            if _may_share(other.layout, place.layout):
+            if _may_share(other.memory.layout, place.memory.layout):
                 raise ValueError(
                     f"model must have parameters that lie apart or are the same, got {other.name} and {place.name}, which overlap"
                 )
         earlier.append(place)
+
+
+def _place(memory: Memory, name: str) -> _Place:
+    reaches = [(length - 1) * step for length, step in zip(memory.shape, memory.strides)]
+    start = memory.start + sum(reach for reach in reaches if reach < 0)
+    return _Place(memory.device, start, start + sum(map(abs, reaches)) + memory.itemsize, memory, name)

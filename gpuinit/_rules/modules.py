@@ -60,6 +60,15 @@ def walk(root: Any) -> Iterator[tuple[str, Any, list[Held]]]:
         yield name, place.module, tensors
 
 
+def tensor_numbers(root: Any) -> list[int]:
+    """Return the identities of all parameters and buffers within a module, in its order; 0 where there is none."""
+    found = []
+    for module in root.modules():
+        for own in (torch_private.own_parameters(module), torch_private.own_buffers(module)):
+            found += [id(tensor) if tensor is not None else 0 for _, tensor in own]
+    return found
+
+
 def _places(root: Any) -> Iterator[tuple[_Place, _Place | None]]:
     """Return the place of each module; for that of a parametrization, the module whose weight it computes too."""
     known: dict[str, _Place] = {}

@@ -9,7 +9,7 @@ from typing import Any
 
 from gpuinit._backends import torch_private
 from gpuinit._rules.collector import paused_collector
-from gpuinit._rules.modules import Held, join, walk
+from gpuinit._rules.modules import Held, join, tensor_numbers, walk
 
 
 class Places:
@@ -25,6 +25,7 @@ class Places:
         self._storages: dict[Any, list[Held]] = {}
         self._modules: dict[int, str] = {}
         self._found: list[Held] = []
+        self._numbers = tensor_numbers(model)
         with paused_collector():
             for name, module, tensors in walk(model):
                 full = join(prefix, name)
@@ -47,6 +48,10 @@ class Places:
     def in_order(self) -> list[Held]:
         """Return each parameter and buffer once, by the name that stands for it, in the model's order."""
         return [self.held[name] for name in dict.fromkeys(self._tensors[id(held.array)].name for held in self._found)]
+
+    def are_those_of(self, model: Any) -> bool:
+        """Check whether a model has the same tensors in the same places still."""
+        return self._numbers == tensor_numbers(model)
 
     def find(self, x: Any) -> Held | None:
         """Return the parameter or buffer that a tensor is, or shares memory with; None if there is none."""

@@ -14,7 +14,7 @@ from gpuinit._contract.arguments import boolean, short_repr, shorten, type_name
 from gpuinit._contract.generator import Generator
 from gpuinit._models.report import UNTOUCHED, WRITTEN, Entry, Report
 from gpuinit._models.steps import check_prefix, root_of
-from gpuinit._rules.modules import Held, join, walk
+from gpuinit._rules.modules import Held, join
 from gpuinit._rules.parameters import Param, Shapes, places_of
 from gpuinit._seeding.broken_ties import mend
 from gpuinit._seeding.draws import Drawn
@@ -171,11 +171,8 @@ class _ModelLedger:
 
     def finish(self, model: Any, prefix: str) -> _Outcome:
         """Return what happened to the model as it is now."""
-        found = {}
-        for held in (held for _, _, tensors in walk(model) for held in tensors):
-            if id(held.array) not in found:
-                found[id(held.array)] = held._replace(name=join(prefix, held.name)), self._record_of(held.array)
-        return _Outcome(model, prefix, list(found.values()))
+        places = self._places if self._places.are_those_of(model) else Places(model, prefix)
+        return _Outcome(places, [(held, self._record_of(held.array)) for held in places.in_order()])
 
     def _record_of(self, x: Any) -> _Record | None:
         """Return what happened to a parameter; of one that was replaced by another tensor, that it was written."""
@@ -190,8 +187,7 @@ class _ModelLedger:
 class _Outcome(NamedTuple):
     """The parameters and buffers of a model after the code has run, and what happened to each; None if nothing did."""
 
-    model: Any
-    prefix: str
+    places: Places
     found: list[tuple[Held, _Record | None]]
 
     @property
@@ -205,13 +201,11 @@ class _Outcome(NamedTuple):
 
     def entries(self) -> list[Entry]:
         """Return the entries of a report: of all parameters, and of buffers that were written."""
-        places = Places(self.model, self.prefix)
-        records = {id(held.array): record for held, record in self.found}
-        shapes = Shapes((name, tuple(held.array.shape)) for name, held in places.held.items())
+        shapes = Shapes((held.name, tuple(held.array.shape)) for held, _ in self.found)
         return [
-            _entry(held, places.names[held.name], shapes, records.get(id(held.array)))
-            for held in places.in_order()
-            if records.get(id(held.array)) or not held.is_buffer
+            _entry(held, self.places.names[held.name], shapes, record)
+            for held, record in self.found
+            if record or not held.is_buffer
         ]
 
 
@@ -227,6 +221,8 @@ def _entry(held: Held, names: list[str], shapes: Shapes, record: _Record | None)
 def _whole(x: Any, held: Held) -> Any:
     """Return what to fill in the place of `x`: where that is the local part of a DTensor, the DTensor."""
     tensor = held.array
+    if x is tensor:
+        return x
     if is_dtensor(x) or not is_dtensor(tensor):
         return x
     local = torch_private.local_tensor(tensor)

@@ -33,6 +33,7 @@ class ShardedViews:
     def __init__(self) -> None:
         torch = sys.modules["torch"]
         self._origins: Any = torch.utils.weak.WeakIdKeyDictionary()
+        self._has_any = False  # there is none without DTensors: to ask this takes less time than to look for one
 
     def note(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], result: Any) -> None:
         """Take down what view of a DTensor an operation gave."""
@@ -48,10 +49,11 @@ class ShardedViews:
                 return found[number] if many else found
 
             self._origins[view] = origin._replace(steps=(*origin.steps, step))
+            self._has_any = True
 
     def is_copy(self, x: Any) -> bool:
         """Check for a view that does not share its DTensor's memory."""
-        origin = self._origins.get(x) if is_dtensor(x) else None
+        origin = self._origins.get(x) if self._has_any and is_dtensor(x) else None
         return origin is not None and torch_private.storage(x) != torch_private.storage(origin.root)
 
     def owner(self, x: Any) -> Any:
