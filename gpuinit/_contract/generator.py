@@ -64,6 +64,8 @@ class Generator:
     (1, Generator(seed=42, position=1))
     """
 
+    __slots__ = ("_children", "_key", "_position", "_seed", "_spawn_key")  # a model may have one for each parameter
+
     def __init__(self, seed: int | None = None) -> None:
         self._start(_check_seed(seed))
 

@@ -258,7 +258,12 @@ def fill_from(to: Target, distribution: distributions.Distribution, generator: R
 
 def take_blocks(to: Target, generator: RandomSource) -> Stream:
     """Reserve the blocks that a fill of the target reads."""
-    return as_generator(generator)._reserve(-(-to.size * word_bytes(to.dtype) // BLOCK_BYTES))
+    return as_generator(generator)._reserve(blocks_of(to))
+
+
+def blocks_of(to: Target) -> int:
+    """Return how many blocks a fill of the target reads."""
+    return -(-to.size * word_bytes(to.dtype) // BLOCK_BYTES)
 
 
 def _fill_with(x: Array, val: Any, shard: Shard | None) -> Array:

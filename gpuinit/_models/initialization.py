@@ -106,39 +106,27 @@ def initialize(
     prefix = check_prefix(prefix)
     _check_flags(buffers=buffers, frozen=frozen)
     with paused_collector():
-        return _initialize(model, rules, root, dtype, progress, prefix, tied, buffers, frozen)
-
-
-def _initialize(
-    model: Any,
-    rules: Any,
-    root: Generator,
-    dtype: Any,
-    progress: Progress,
-    prefix: str,
-    tied: Mapping[str, str] | None,
-    buffers: bool,
-    frozen: bool,
-) -> Report:
-    leaves = find_leaves(model, prefix)
-    left_alone = [leaf.name for leaf in leaves if leaf.is_buffer and not buffers]
-    found = make_parameters([leaf for leaf in leaves if buffers or not leaf.is_buffer], check_tied(tied))
-    asked_for = [param for param, _ in found if frozen or not param.frozen]
-    initializers, unused = choose_initializers(torch_defaults() if rules is None else rules, asked_for)
-    params = [param for param, _ in found]
-    choices, generators, plans = iter(initializers), root.spawn_named([param.name for param in params]), Plans()
-    steps = [
-        plan(param, array, next(choices), generator, plans, dtype) if frozen or not param.frozen else keep_frozen(param, array)
-        for (param, array), generator in zip(found, generators, strict=True)
-    ]
-    _warn_of_broken_ties(model, prefix, params)
-    if rules is None:
-        warn_of_own_initializations(params)
-    frozen_ones = [face for param in params if param.frozen for face in param.by_names]
-    unused = [rule for rule in unused if not any(matches(rule[0], face) for face in frozen_ones)]
-    if not prefix:  # for a part, rules for the whole may be more than it needs
-        warn_of_unused(unused)
-    return carry_out(steps, root, progress, left_alone, unused)
+        leaves = find_leaves(model, prefix)
+        left_alone = [leaf.name for leaf in leaves if leaf.is_buffer and not buffers]
+        found = make_parameters([leaf for leaf in leaves if buffers or not leaf.is_buffer], check_tied(tied))
+        asked_for = [param for param, _ in found if frozen or not param.frozen]
+        initializers, unused = choose_initializers(torch_defaults() if rules is None else rules, asked_for)
+        params = [param for param, _ in found]
+        choices, generators, plans = iter(initializers), root.spawn_named([param.name for param in params]), Plans()
+        steps = [
+            plan(param, array, next(choices), generator, plans, dtype)
+            if frozen or not param.frozen
+            else keep_frozen(param, array)
+            for (param, array), generator in zip(found, generators, strict=True)
+        ]
+        _warn_of_broken_ties(model, prefix, params)
+        if rules is None:
+            warn_of_own_initializations(params)
+        frozen_ones = [face for param in params if param.frozen for face in param.by_names]
+        unused = [rule for rule in unused if not any(matches(rule[0], face) for face in frozen_ones)]
+        if not prefix:  # for a part, rules for the whole may be more than it needs
+            warn_of_unused(unused)
+        return carry_out(steps, root, progress, left_alone, unused)
 
 
 def _warn_of_broken_ties(model: Any, prefix: str, params: list[Param]) -> None:

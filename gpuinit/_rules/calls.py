@@ -9,6 +9,7 @@ import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any, final
 
 import numpy as np
@@ -124,7 +125,7 @@ def parse_initializer(given: Any) -> RuleItem:
     if is_a(given, functools.partial):
         function, keywords = given.func, given.keywords
     function = _namesake(function)
-    if any(function is known for known in INITIALIZERS.values()):
+    if _is_initializer(function):
         if attribute(given, "args", ()):
             raise TypeError(f"an initializer must have its arguments by keyword, got {short_repr(given)}")
         if all(type(value) is float for value in keywords.values()):  # which may be in thousands of layers
@@ -136,6 +137,13 @@ def parse_initializer(given: Any) -> RuleItem:
         f"an initializer must be one of gpuinit's functions, functools.partial of one, a string, keep or a callable; got "
         f"{short_repr(given)} of type {type_name(given)}"
     )
+
+
+_FUNCTIONS = frozenset(INITIALIZERS.values())
+
+
+def _is_initializer(function: Any) -> bool:
+    return type(function) is FunctionType and function in _FUNCTIONS
 
 
 def _namesake(function: Any) -> Any:

@@ -58,16 +58,30 @@ def interception_here() -> Interception | None:
 
 def run(name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
     """Do what a function of torch.nn.init is called for."""
-    given = {**dict(zip(_names(name), arguments)), **keywords}
+    x, rest = (arguments[0], arguments[1:]) if arguments else (keywords.pop("tensor", None), ())
     interception = interception_here()
-    if interception is None or len(given) < len(arguments) + len(keywords) or "tensor" not in given:
+    try:
+        call = _call_of(name, *rest, **keywords)
+    except TypeError:  # an argument without a hash, as a tensor's in the place of a number
+        call = _call_of.__wrapped__(name, *rest, **keywords)
+    if interception is None:
         for other in list(_active):
-            other.refuse_thread(given.get("tensor"))
-        return _original(name)(*arguments, **keywords)  # which knows what is wrong with these arguments
-    x = given.pop("tensor")
-    given.pop("generator", None)
-    interception.call(Call(INITIALIZERS[name], given), x)
+            other.refuse_thread(x)
+    if interception is None or call is None:
+        return _original(name)(x, *rest, **keywords)  # which knows what is wrong with these arguments
+    interception.call(call, x)
     return x
+
+
+@functools.lru_cache(maxsize=4096, typed=True)
+def _call_of(name: str, /, *arguments: Any, **keywords: Any) -> Call | None:
+    """Return the call of gpuinit's function of this name; None if torch's does not take these arguments beside the tensor."""
+    names = _names(name)[1:]
+    given = {**dict(zip(names, arguments)), **keywords}
+    if len(given) < len(arguments) + len(keywords) or not set(given) <= set(names):
+        return None
+    given.pop("generator", None)
+    return Call(INITIALIZERS[name], given)
 
 
 def _replace(name: str) -> None:

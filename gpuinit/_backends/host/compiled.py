@@ -82,7 +82,7 @@ def filler_of(distribution: Distribution, dtype: np.dtype[Any]) -> Callable[[Str
 
     It takes a third of the time of `sampler_of` and an array, which counts for a small tensor of another library.
     """
-    found = None if isinstance(distribution, Point) else _kernel(distribution, dtype)
+    found = None if isinstance(distribution, Point) or dtype.kind == "c" else _kernel(distribution, dtype)
     if found is None:
         return None
     function, transform = found
