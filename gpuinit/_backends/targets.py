@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from gpuinit._backends import host, torch_private
+from gpuinit._backends.host import compiled
 from gpuinit._backends.operations import Backend, Constant, Fill, Operation, Orthogonal, perform
 from gpuinit._backends.torch_tensors import SmallTensor, small_tensor
 from gpuinit._backends.view import View
@@ -92,11 +93,11 @@ class Write(NamedTuple):
 def _perform_at_address(to: SmallTensor, operation: Operation) -> bool:
     """Perform an operation on the memory of a tensor, if there is a compiled kernel for it."""
     if type(operation) is Fill:
-        fill = host.filler_of(operation.distribution, to.dtype)
+        fill = compiled.filler_of(operation.distribution, to.dtype)
         if fill is not None:
             fill(operation.stream, to.size, to.tensor.data_ptr())
             return True
-    return type(operation) is Constant and host.constant_at(operation.value, to.size, to.tensor.data_ptr())
+    return type(operation) is Constant and compiled.constant_at(operation.value, to.size, to.tensor.data_ptr())
 
 
 # What is done with a write.

@@ -24,16 +24,11 @@ def _without(internals: Any) -> Iterator[None]:
         yield
 
 
-def tensor_types() -> tuple[type, ...]:
+def tensor_types() -> tuple[Any, ...]:
     """Return torch's own classes of tensors; none before it is imported."""
     torch = sys.modules.get("torch")
-    return _tensor_types() if hasattr(torch, "nn") else ()
-
-
-@functools.cache
-def _tensor_types() -> tuple[type, ...]:
-    torch = sys.modules["torch"]
-    return torch.Tensor, torch.nn.Parameter
+    parameter = getattr(getattr(torch, "nn", None), "Parameter", None)
+    return () if parameter is None else (getattr(torch, "Tensor", None), parameter)
 
 
 def is_plain(x: Any) -> bool:
@@ -43,7 +38,7 @@ def is_plain(x: Any) -> bool:
     good: an inference tensor, a subclass.
     """
     torch = sys.modules["torch"]
-    return type(x) in _tensor_types() and torch._C._dispatch_keys(x).raw_repr() == _plain_keys()
+    return type(x) in (torch.Tensor, torch.nn.Parameter) and torch._C._dispatch_keys(x).raw_repr() == _plain_keys()
 
 
 @functools.cache

@@ -123,10 +123,12 @@ _MOST_BYTES = 2**18  # of a small tensor: that the threads have nothing to share
 
 def small_tensor(x: Any) -> SmallTensor | None:
     """Return a tensor as a small one; None if it is none, or if there is anything about it to look at more closely."""
-    if not torch_private.is_plain(x) or not x.is_contiguous() or x.__dict__ or x._base is not None or x.grad_fn is not None:
+    if sys.modules["torch"].compiler.is_compiling() or not torch_private.is_plain(x) or not x.is_contiguous():
+        return None
+    if x.__dict__ or torch_private.base(x) is not None or x.grad_fn is not None:
         return None
     size, dtype = x.numel(), _dtype_or_none(x.dtype)
-    if dtype is None or not 0 < size * dtype.itemsize <= _MOST_BYTES or sys.modules["torch"].compiler.is_compiling():
+    if dtype is None or not 0 < size * dtype.itemsize <= _MOST_BYTES:
         return None
     if x.untyped_storage().nbytes() < (x.storage_offset() + size) * dtype.itemsize:
         return None

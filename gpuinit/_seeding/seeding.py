@@ -74,7 +74,7 @@ def seeded(model: Any, *, seed: int | Generator, strict: bool = False, prefix: s
     >>> with gi.seeded(model, seed=42) as report:
     ...     _ = model.apply(init)
     >>> [(row.name, row.initializer) for row in report.rows][:2]
-    [('0.weight', 'normal_(mean=0.0, std=0.02)'), ('0.bias', 'written')]
+    [('0.weight', 'normal_(std=0.02)'), ('0.bias', 'written')]
     >>> report.untouched
     ['1.weight', '1.bias']
     """
