@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import random
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -315,18 +316,6 @@ def test_the_report():
     assert "untouched: 2.weight, 2.bias" in str(report)
 
 
-def fork():
-    child = os.fork()
-    if child == 0:
-        try:
-            torch.empty(3).normal_()
-        except RuntimeError as error:
-            os._exit(17 if "must not be left by a fork" in str(error) else 1)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 17
-    raise RuntimeError("must not be left by a fork")
-
-
 def in_thread(work):
     errors = []
 
@@ -355,7 +344,6 @@ REFUSED = {
     "a seed": (lambda w: (torch.manual_seed(3), w.normal_()), "torch.manual_seed"),
     "another thread": (lambda w: in_thread(lambda: init.normal_(w)), "some in another one"),
     "another thread, by a method": (lambda w: in_thread(lambda: w.data.normal_()), "a draw from torch's generator of the CPU"),
-    "a fork": (lambda w: fork(), "must not be left by a fork"),
     "itself": (lambda w: gi.seeded(Layer(), seed=1).__enter__(), "cannot be nested"),
     "out= of another shape": (lambda w: torch.rand(3, out=torch.empty(4)), r"aten\.rand\.out draws"),
     "too many integers": (lambda w: w.random_(2**60), "from 1 to 2"),
@@ -373,6 +361,26 @@ def test_refused(name):
     np.random.set_state(threads_state[1])
     found, _ = drawn(init.normal_)
     assert torch.equal(found, values("normal_"))
+
+
+def test_a_fork_is_refused():
+    """In a program of its own: other libraries warn of forks."""
+    code = """
+import os, torch, gpuinit
+model = torch.nn.Linear(2, 2)
+with gpuinit.seeded(model, seed=1):
+    model.reset_parameters()
+    child = os.fork()
+    if child == 0:
+        for draw in (torch.empty(3).normal_, lambda: torch.nn.init.normal_(model.weight)):
+            try: draw()
+            except RuntimeError as error: assert "must not be left by a fork" in str(error)
+            else: os._exit(1)
+        os._exit(17)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 17
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_compiled_code_runs_uncompiled():
