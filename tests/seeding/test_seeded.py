@@ -372,7 +372,7 @@ with gpuinit.seeded(model, seed=1):
     model.reset_parameters()
     child = os.fork()
     if child == 0:
-        for draw in (torch.empty(3).normal_, lambda: torch.nn.init.normal_(model.weight)):
+        for draw in (lambda: torch.empty(3).normal_(), lambda: torch.nn.init.normal_(model.weight)):
             try: draw()
             except RuntimeError as error: assert "must not be left by a fork" in str(error)
             else: os._exit(1)
