@@ -87,12 +87,12 @@ def history(x: Any) -> Any:
 def storage(x: Any) -> Any:
     """Return what two tensors have in common that share memory; of a DTensor, that of its part in this process.
 
-    None of a tensor without such memory, as a sparse one.
+    None of a tensor without such memory, as a sparse one, or an uninitialized lazy parameter.
     """
     local = getattr(x, "_local_tensor", x)
     try:
         return getattr(local, "elem", local).untyped_storage()._cdata  # `elem`: of one that is still on its way
-    except NotImplementedError:
+    except (NotImplementedError, ValueError):
         return None
 
 

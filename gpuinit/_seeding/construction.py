@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import math
+import weakref
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -20,6 +21,7 @@ from gpuinit._backends import torch_private
 from gpuinit._contract.arguments import short_repr, type_name
 from gpuinit._contract.generator import Generator
 from gpuinit._models.steps import root_of
+from gpuinit._rules.modules import Held
 from gpuinit._seeding.draws import Drawn
 from gpuinit._seeding.init_functions import replaced_by
 from gpuinit._seeding.interception import Draw, Interception
@@ -69,11 +71,15 @@ def construct(factory: Callable[[], Model], *, seed: int | Generator, device: An
         raise TypeError(f"factory must be a callable that makes a torch.nn.Module, got {short_repr(factory)}")
     root = root_of(seed)
     rehearsal = _Rehearsal(root)
-    ends = rehearsal.ends_in(_make(factory, rehearsal, device))
+    rehearsed = _make(factory, rehearsal, device)
+    ends, first = rehearsal.ends_in(rehearsed), weakref.ref(rehearsed)
+    del rehearsed
     gc.collect()  # a model may contain itself; without this, both would be in memory
     performance = _Performance(root, rehearsal.draws, ends)
     with no_other_draws():  # not in the rehearsal, where libraries are imported, which draw names and the like
         model = _make(factory, performance, device)
+    if first() is model:
+        raise RuntimeError("factory must make a new model each time that it is called, got the same one twice")
     performance.check_ends(model)
     return model
 
@@ -85,6 +91,8 @@ def _make(factory: Callable[[], Model], ledger: _Recorder, device: Any) -> Model
         model = factory()
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"factory must return a torch.nn.Module, got {short_repr(model)} of type {type_name(model)}")
+    if on_meta := next((name for name, x in model.named_parameters() if x.is_meta), None):
+        raise TypeError(f"factory must make parameters that have memory, got {on_meta!r} on the meta device; leave that out")
     return model
 
 
@@ -111,6 +119,7 @@ class _Recorder:
 
     def __init__(self) -> None:
         self.draws: list[_Recorded] = []
+        self._converted: dict[Any, tuple[Any, Any]] = {}  # the storages of tensors, and of those that they were converted to
 
     def generator(self, number: int) -> Generator:
         """Return that of a draw, by the number of draws before it."""
@@ -130,21 +139,34 @@ class _Recorder:
     def drew(self, draw: Draw, drawn: Drawn) -> None:
         pass
 
-    def wrote(self, x: Any, exact: bool) -> None:
+    def wrote(self, x: Any, exact: bool, constant: bool = False) -> None:
         pass
+
+    def made(self, x: Any) -> None:
+        pass
+
+    def converted(self, x: Any, to: Any) -> None:
+        if x.numel() and torch_private.storage(x) is not None:
+            self._converted[torch_private.storage(x)] = torch_private.storage_number(x), torch_private.storage_number(to)
 
     def ends_in(self, model: Any) -> list[_End]:
         """Return where in the model the values of each draw end, and forget its memory and modules."""
         places = Places(model)
         ends = []
         for number, draw in enumerate(self.draws):
-            held = places.at(draw.storage.cdata, *draw.span)
+            held = places.at(draw.storage.cdata, *draw.span) or self._place_after_conversion(places, draw.storage.cdata)
             if held:
                 ends.append(_End(held.name, True, is_whole=math.prod(draw.shape) == held.array.numel()))
             else:
                 ends.append(_End(places.innermost(draw.modules), False))
             self.draws[number] = draw._replace(storage=None, modules=[])
         return ends
+
+    def _place_after_conversion(self, places: Places, storage: Any) -> Held | None:
+        """Return what has the memory that a draw's was converted to, as by `module.to(dtype)`."""
+        while storage in self._converted:
+            storage = self._converted[storage][1].cdata
+        return places.all_in(storage)
 
 
 class _Rehearsal(_Recorder):

@@ -5,6 +5,7 @@ Operations are those of ATen, to which all of torch's interfaces come. Where not
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 from collections.abc import Callable
@@ -46,42 +47,67 @@ def _random(x: Any, generator: Generator, *bounds: int | None) -> Drawn:
     count = high - low
     if not 0 < count <= _MOST_INTEGERS:
         raise ValueError(f"random_ must draw from 1 to 2**53 integers, got those from {low} below {high}")
-    x.copy_(_uniform_numbers(x, generator).mul_(count).floor_().add_(low))
+    least, most = _range_of(x.dtype)
+    if low < least or high - 1 > most:
+        raise ValueError(f"random_ must draw integers that {x.dtype} holds exactly, got those from {low} below {high}")
+    numbers = _uniform_numbers(x, generator).mul_(count).floor_()
+    if x.dtype.is_floating_point or most == 1:
+        x.copy_(numbers.add_(low))
+    else:
+        x.copy_(numbers)
+        x.add_(low)  # which float64 may not hold
     return Drawn(f"random_({low}, {high})")
 
 
 def _integers_of(dtype: Any) -> int:
     """Return how many integers from 0 on a dtype has in a row; of 64-bit ones, as many as can be drawn."""
+    return min(_range_of(dtype)[1] + 1, _MOST_INTEGERS)
+
+
+def _range_of(dtype: Any) -> tuple[int, int]:
+    """Return the least and the greatest of the integers that a dtype has in a row."""
     torch = sys.modules["torch"]
     if dtype.is_floating_point:
-        return min(int(2 / torch.finfo(dtype).eps) + 1, _MOST_INTEGERS)
-    return 2 if dtype is torch.bool else min(int(torch.iinfo(dtype).max) + 1, _MOST_INTEGERS)
+        most = int(2 / torch.finfo(dtype).eps)
+        return -most, most
+    return (0, 1) if dtype is torch.bool else (int(torch.iinfo(dtype).min), int(torch.iinfo(dtype).max))
 
 
 def _bernoulli(x: Any, generator: Generator, p: Any = 0.5) -> Drawn:
+    is_chance = 0 <= p <= 1 if isinstance(p, (int, float)) else bool(((p >= 0) & (p <= 1)).all())
+    _require(is_chance and not x.dtype.is_complex, "bernoulli_", "p in [0, 1] and a real dtype", p)
     x.copy_(_uniform_numbers(x, generator) < p)
     return Drawn(f"bernoulli_({short_repr(p)})")
 
 
 def _exponential(x: Any, generator: Generator, rate: float = 1.0) -> Drawn:
     """To rounding, like all that follow: each device has a logarithm of its own."""
+    _require(rate > 0 and x.dtype.is_floating_point, "exponential_", "a rate above 0 and a floating dtype", rate)
     x.copy_(_uniform_numbers(x, generator).neg_().log1p_().div_(-rate))
     return Drawn(f"exponential_({rate})", exact=False)
 
 
 def _geometric(x: Any, generator: Generator, p: float) -> Drawn:
+    _require(0 < p < 1, "geometric_", "p in (0, 1)", p)
     x.copy_(_uniform_numbers(x, generator).neg_().log1p_().div_(math.log1p(-p)).ceil_().clamp_(min=1))
     return Drawn(f"geometric_({p})", exact=False)
 
 
 def _log_normal(x: Any, generator: Generator, mean: float = 1.0, std: float = 2.0) -> Drawn:
+    _require(std > 0 and x.dtype.is_floating_point, "log_normal_", "a std above 0 and a floating dtype", std)
     x.copy_(normal_(_doubles(x), mean, std, generator).exp_())
     return Drawn(f"log_normal_({mean}, {std})", exact=False)
 
 
 def _cauchy(x: Any, generator: Generator, median: float = 0.0, sigma: float = 1.0) -> Drawn:
+    _require(sigma > 0 and x.dtype.is_floating_point, "cauchy_", "a sigma above 0 and a floating dtype", sigma)
     x.copy_(_uniform_numbers(x, generator).sub_(0.5).mul_(math.pi).tan_().mul_(sigma).add_(median))
     return Drawn(f"cauchy_({median}, {sigma})", exact=False)
+
+
+def _require(condition: bool, name: str, what: str, value: Any) -> None:
+    if not condition:
+        raise ValueError(f"{name} must have {what}, got {short_repr(value)}")
 
 
 _IN_PLACE: dict[str, Fills] = {
@@ -92,8 +118,6 @@ _IN_PLACE: dict[str, Fills] = {
     "log_normal_": _log_normal,
     "cauchy_": _cauchy,
 }
-
-
 _CALLS: dict[str, tuple[Callable[..., Any], tuple[str, str]]] = {
     "normal_": (normal_, ("mean", "std")),
     "uniform_": (uniform_, ("a", "b")),
@@ -103,11 +127,19 @@ _CALLS: dict[str, tuple[Callable[..., Any], tuple[str, str]]] = {
 def in_place(name: str, *values: Any, **keywords: Any) -> Source | None:
     """Return what an operation of this name draws into its tensor, from its other arguments; None if it is not known."""
     if name in _CALLS:
-        function, names = _CALLS[name]
-        return Call(function, {**dict(zip(names, values)), **keywords})
+        if keywords or any(type(value) not in (float, int) for value in values):
+            return _make_call.__wrapped__(name, *values, **keywords)
+        return _make_call(name, *values)
     if name in _IN_PLACE:
         return lambda x, generator: _IN_PLACE[name](x, generator, *values, **keywords)
     return None
+
+
+@functools.lru_cache(maxsize=4096, typed=True)
+def _make_call(name: str, /, *values: Any, **keywords: Any) -> Call:
+    """Return the same call for the same numbers."""
+    function, names = _CALLS[name]
+    return Call(function, {**dict(zip(names, values)), **keywords})
 
 
 def erfinv_of(low: float, high: float) -> Source:
@@ -179,6 +211,7 @@ def _make_normal(mean: Any, std: Any = 1.0, size: Any = None, **options: Any) ->
     x = torch.empty_like(given).expand(torch.broadcast_shapes(means.shape, deviations.shape)).clone()
 
     def fill(x: Any, generator: Generator) -> Drawn:
+        _require(bool((deviations >= 0).all()), "normal", "deviations of at least 0", std)
         normal_(x, generator=generator).mul_(std).add_(mean)
         return Drawn("normal_")
 
@@ -188,6 +221,7 @@ def _make_normal(mean: Any, std: Any = 1.0, size: Any = None, **options: Any) ->
 def _make_permutation(n: int, dtype: Any = None, **options: Any) -> New:
     torch = sys.modules["torch"]
     x = torch.empty(n, dtype=dtype or torch.int64, **options)
+    _require(n - 1 <= _range_of(x.dtype)[1], "randperm", f"n within the range of {x.dtype}", n)
 
     def fill(x: Any, generator: Generator) -> Drawn:
         x.copy_(torch.argsort(_uniform_numbers(x, generator), stable=True))
@@ -203,6 +237,8 @@ def _make_choices(weights: Any, count: int, replacement: bool = False) -> New:
 
     def fill(x: Any, generator: Generator) -> Drawn:
         chances = weights.double()
+        are_weights = bool((chances.isfinite() & (chances >= 0)).all()) and bool((chances.sum(-1) > 0).all())
+        _require(are_weights, "multinomial", "finite weights, not negative, and a sum above 0", weights)
         if replacement:
             ends = chances.cumsum(-1)
             found = torch.searchsorted(ends, _uniform_numbers(x, generator).mul_(ends[..., -1:]), right=True)

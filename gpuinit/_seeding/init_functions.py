@@ -20,13 +20,17 @@ from gpuinit._rules.calls import INITIALIZERS, Call
 from gpuinit._seeding.interception import Interception
 
 # Constants stay torch's: they draw nothing, and what they write is seen.
-_REPLACED = sorted(name for name in INITIALIZERS if hasattr(torch.nn.init, name) and name not in ("constant_", "ones_", "zeros_"))
+_FUNCTIONS = {
+    name: getattr(torch.nn.init, name)
+    for name in INITIALIZERS
+    if hasattr(torch.nn.init, name) and name not in ("constant_", "ones_", "zeros_")
+}
+_CODE: dict[str, Any] = {name: getattr(function, "__code__", None) for name, function in _FUNCTIONS.items()}
+# Those that let a tensor's class, or a mode of torch's, do something else.
+_OVERRIDABLE = ("kaiming_uniform_", "normal_", "uniform_")
 _lock = threading.Lock()
 _active: list[Interception] = []  # of all threads
 _here = threading.local()
-_replaced: dict[
-    str, tuple[FunctionType, CodeType]
-] = {}  # the functions, which may be bound to other names by now, and their code
 
 
 @contextlib.contextmanager
@@ -34,11 +38,13 @@ def replaced_by(interception: Interception) -> Iterator[None]:
     """Within, the functions do what the interception says, in this thread."""
     if interception_here() is not None:
         raise RuntimeError("gpuinit.seeded and construct cannot be nested; leave the one before the next")
+    for name, function in _FUNCTIONS.items():
+        if type(function) is not FunctionType or function.__module__ != "torch.nn.init" or function.__closure__:
+            raise RuntimeError(f"torch.nn.init.{name} must be torch's when gpuinit.seeded is first used, got {function!r}")
     with _lock:
-        if not _active:
-            for name in _REPLACED:
-                _replace(name)
         _active.append(interception)
+        for name, function in _FUNCTIONS.items():
+            function.__code__ = _stand_in_code(name)
     _here.interception = interception
     try:
         yield
@@ -47,8 +53,8 @@ def replaced_by(interception: Interception) -> Iterator[None]:
         with _lock:
             _active.remove(interception)
             if not _active:
-                for function, code in _replaced.values():
-                    function.__code__ = code
+                for name, function in _FUNCTIONS.items():
+                    function.__code__ = _CODE[name]
 
 
 def interception_here() -> Interception | None:
@@ -59,11 +65,11 @@ def interception_here() -> Interception | None:
 def run(name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
     """Do what a function of torch.nn.init is called for."""
     x, rest = (arguments[0], arguments[1:]) if arguments else (keywords.pop("tensor", None), ())
+    if name in _OVERRIDABLE and torch.overrides.has_torch_function_variadic(x):
+        return torch.overrides.handle_torch_function(_FUNCTIONS[name], (x,), x, *rest, **keywords)
     interception = interception_here()
-    try:
-        call = _call_of(name, *rest, **keywords)
-    except TypeError:  # an argument without a hash, as a tensor's in the place of a number
-        call = _call_of.__wrapped__(name, *rest, **keywords)
+    are_plain = all(type(value) in _PLAIN for value in (*rest, *keywords.values()))
+    call = (_call_of if are_plain else _call_of.__wrapped__)(name, *rest, **keywords)
     if interception is None:
         for other in list(_active):
             other.refuse_thread(x)
@@ -71,6 +77,10 @@ def run(name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         return _original(name)(x, *rest, **keywords)  # which knows what is wrong with these arguments
     interception.call(call, x)
     return x
+
+
+# Of arguments that stay what they are: a tensor in the place of a number may change between two calls.
+_PLAIN = frozenset((bool, float, int, str, type(None)))
 
 
 @functools.lru_cache(maxsize=4096, typed=True)
@@ -84,18 +94,17 @@ def _call_of(name: str, /, *arguments: Any, **keywords: Any) -> Call | None:
     return Call(INITIALIZERS[name], given)
 
 
-def _replace(name: str) -> None:
-    function = getattr(torch.nn.init, name)
-    _replaced[name] = function, function.__code__
-    function.__code__ = _stand_in.__code__.replace(
-        co_consts=tuple(name if constant == "NAME" else constant for constant in _stand_in.__code__.co_consts), co_name=name
-    )
+@functools.cache
+def _stand_in_code(name: str) -> CodeType:
+    code = _stand_in.__code__
+    return code.replace(co_consts=tuple(name if constant == "NAME" else constant for constant in code.co_consts), co_name=name)
 
 
+@functools.cache
 def _original(name: str) -> Callable[..., Any]:
     """Return the function as torch has it."""
-    function, code = _replaced[name]
-    original = FunctionType(code, function.__globals__, name, function.__defaults__, function.__closure__)
+    function = _FUNCTIONS[name]
+    original = FunctionType(_CODE[name], function.__globals__, name, function.__defaults__)
     original.__kwdefaults__ = function.__kwdefaults__
     return original
 

@@ -18,7 +18,10 @@ from gpuinit._seeding.draws import LEAST_ERFINV, NEW, Drawn, Source, erfinv_of, 
 from gpuinit._seeding.sharded_views import ShardedViews, is_dtensor
 
 # Arithmetic on each element by itself that IEEE 754 defines to the last bit, with numbers for the other operands.
-_EXACT = frozenset(("abs_", "add_", "clamp_", "clamp_max_", "clamp_min_", "div_", "fill_", "mul_", "neg_", "sub_", "zero_"))
+# Not `div_`, which multiplies by a reciprocal on a GPU.
+_EXACT = frozenset(("abs_", "add_", "clamp_", "clamp_max_", "clamp_min_", "fill_", "mul_", "neg_", "sub_", "zero_"))
+_CONSTANT = frozenset(("fill_", "zero_"))
+_WITHOUT_VALUES = frozenset(("empty", "empty_like", "empty_permuted", "empty_strided", "new_empty", "new_empty_strided"))
 
 
 class Draw(NamedTuple):
@@ -41,8 +44,14 @@ class Ledger(Protocol):
     def drew(self, draw: Draw, drawn: Drawn) -> None:
         """Take down what a draw was."""
 
-    def wrote(self, x: Any, exact: bool) -> None:
-        """Take down another write, and whether it does the same to the same values on all machines."""
+    def wrote(self, x: Any, exact: bool, constant: bool = False) -> None:
+        """Take down another write, whether it does the same to the same values on all machines, and whether it needs none."""
+
+    def converted(self, x: Any, to: Any) -> None:
+        """Take down that a tensor was converted or moved to another one."""
+
+    def made(self, x: Any) -> None:
+        """Take down that there is a new tensor without values."""
 
     def place(self) -> str:
         """Return what an error calls the place of the code that runs."""
@@ -108,7 +117,7 @@ class Interception(TorchDispatchMode):  # type: ignore[no-untyped-call]
         operation = _operation(function)
         if operation.is_random:
             return self._random(function, operation.name, arguments, keywords)
-        if operation.name in ("erfinv", "erfinv_"):
+        if operation.name in ("erfinv", "erfinv_") and not operation.written_keywords:
             result = arguments[0] if operation.name == "erfinv_" else torch.empty_like(arguments[0])
             if self._erfinv(arguments[0], result):
                 return result
@@ -142,6 +151,8 @@ class Interception(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _fill(self, draw: Draw, source: Source) -> None:
         to = draw.to
+        if to.is_meta and draw.entry is None:  # nobody's memory
+            return
         if self._views.is_copy(to):
             values = torch.empty(to.shape, dtype=to.dtype, device=torch_private.local_tensor(to).device)
             drawn = self._perform(source, values, draw.generator)
@@ -166,6 +177,8 @@ class Interception(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self._uniform is None:
             return False
         draw, bounds = self._uniform
+        if not x.dtype.is_floating_point:
+            return False
         low, high = map(float, bounds)
         if _geometry(x) != _geometry(draw.to) or not -1 <= low < high <= 1 or high - low < LEAST_ERFINV:
             return False
@@ -185,20 +198,26 @@ class Interception(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = function(*arguments, **keywords)
         if given and operation.is_view:
             self._views.note(function, arguments, keywords, result)
+        if operation.name == "_to_copy":
+            self._ledger.converted(arguments[0], result)
+        if operation.name in _WITHOUT_VALUES:
+            self._ledger.made(result)
         written = [arguments[number] for number in operation.written if number < len(arguments)]
         written += [keywords[name] for name in operation.written_keywords if name in keywords]
         for x in written:
             for one in x if isinstance(x, (list, tuple)) else [x]:
-                self._take_down(one, operation, arguments)
+                self._take_down(one, operation, arguments, keywords)
         return result
 
-    def _take_down(self, x: Any, operation: _Operation, arguments: tuple[Any, ...]) -> None:
+    def _take_down(self, x: Any, operation: _Operation, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         if self._views.is_copy(x):
             self._views.write_back(x)
         if self._uniform and torch_private.storage(self._uniform[0].to) == torch_private.storage(x):
             self._uniform = None
-        exact = operation.name in _EXACT and not any(isinstance(other, torch.Tensor) for other in arguments[1:])
-        self._ledger.wrote(self._views.owner(x), exact)
+        are_numbers = not keywords and not any(isinstance(other, torch.Tensor) for other in arguments[1:])
+        owner = self._views.owner(x)
+        constant = operation.name in _CONSTANT and are_numbers and owner is x
+        self._ledger.wrote(owner, operation.name in _EXACT and are_numbers, constant)
 
 
 def _is_plain_tensor(x: Any) -> bool:

@@ -38,9 +38,12 @@ class Places:
         number = id(held.array)
         known = self._tensors.get(number)
         if known is None:
-            others = self._storages.setdefault(torch_private.storage(held.array), [])
-            known = next((other for other in others if _same_memory(other.array, held.array)), held)
-            others.append(held)
+            known = held
+            storage = torch_private.storage(held.array)
+            if storage is not None:
+                others = self._storages.setdefault(storage, [])
+                known = next((other for other in others if _same_memory(other.array, held.array)), held)
+                others.append(held)
             self._tensors[number] = known
         self.held.setdefault(known.name, known)
         self.names.setdefault(known.name, []).append(held.name)
@@ -54,13 +57,33 @@ class Places:
         return self._numbers == tensor_numbers(model)
 
     def find(self, x: Any) -> Held | None:
-        """Return the parameter or buffer that a tensor is, or shares memory with; None if there is none."""
-        if known := self._tensors.get(id(x)):
+        """Return the parameter or buffer that a tensor is, or is a view of; None if there is none.
+
+        Raises
+        ------
+        RuntimeError
+            If it has memory of several, or more than one.
+        """
+        known = self._tensors.get(id(x)) or self._tensors.get(id(torch_private.base(x)))
+        if known is not None:
             return known
-        if held := self.at(torch_private.storage(x), *torch_private.span(x)):
+        storage = torch_private.storage(x)
+        if storage not in self._storages:
+            return None
+        start, end = torch_private.span(x)
+        if held := self.at(storage, start, end):
             return held
-        base = torch_private.base(x)
-        return None if base is None else self._tensors.get(id(base))
+        touched = [held.name for held in self._storages[storage] if self._overlaps(held, storage, start, end)]
+        if touched:
+            raise RuntimeError(
+                f"code must write to one parameter at a time, got a tensor that reaches beyond {touched[0]!r} in its memory; "
+                "write to the parameters themselves"
+            )
+        return None
+
+    def _overlaps(self, held: Held, storage: Any, start: int, end: int) -> bool:
+        first, last = torch_private.span(held.array)
+        return first < end and start < last and not self.has_moved(held, storage)
 
     def at(self, storage: Any, start: int, end: int) -> Held | None:
         """Return the parameter or buffer that has these bytes of a storage."""
@@ -69,6 +92,11 @@ class Places:
             if first <= start and end <= last and not self.has_moved(held, storage):
                 return self._tensors[id(held.array)]
         return None
+
+    def all_in(self, storage: Any) -> Held | None:
+        """Return a parameter or buffer that lies in a storage, if it is the only one there."""
+        found = {self._tensors[id(held.array)].name: held for held in self._storages.get(storage, ())}
+        return self.held[next(iter(found))] if len(found) == 1 else None
 
     def has_moved(self, held: Held, storage: Any = None) -> bool:
         """Check whether a parameter was given another memory since: a storage that is freed leaves its number to others."""

@@ -107,21 +107,45 @@ def seeded(model: Any, *, seed: int | Generator, strict: bool = False, prefix: s
 class _Record:
     """What happened to a parameter or buffer so far."""
 
-    __slots__ = ("drawn", "exact", "is_whole", "is_written")
+    __slots__ = ("_are_exact", "_known", "drawn", "is_whole", "is_written")
 
     def __init__(self) -> None:
         self.drawn: Drawn | None = None  # the last
         self.is_whole = False  # that it went to all of the parameter
         self.is_written = False  # in another way, since
-        self.exact = True
+        self._are_exact = True  # all writes so far
+        self._known: list[tuple[int, int]] = []  # the bytes that have values which do not depend on those of before
 
-    def drew(self, drawn: Drawn, whole: bool) -> None:
-        self.exact = drawn.exact and (whole or self.exact)
-        self.drawn, self.is_whole, self.is_written = drawn, whole, False
+    def drew(self, drawn: Drawn, held: Any, x: Any) -> None:
+        self._are_exact = self._are_exact and drawn.exact
+        self._cover(held, x, drawn.exact)
+        self.drawn, self.is_whole, self.is_written = drawn, _is_all_of(held, x), False
 
-    def wrote(self, exact: bool) -> None:
-        self.exact = self.exact and exact
+    def wrote(self, held: Any, x: Any, exact: bool, constant: bool) -> None:
+        self._are_exact = self._are_exact and exact
+        if constant:
+            self._cover(held, x, exact)
         self.is_written = True
+
+    def moved(self) -> None:
+        """Take down that it has other memory since the last write that was seen."""
+        self._are_exact = False
+        self.is_written = True
+
+    def _cover(self, held: Any, x: Any, exact: bool) -> None:
+        if _is_all_of(held, x):
+            self._known, self._are_exact = [torch_private.span(held)], exact
+        elif x.is_contiguous():
+            self._known.append(torch_private.span(x))
+
+    def is_exact(self, held: Any) -> bool:
+        """Whether all machines have these values to the last bit."""
+        start, end = torch_private.span(held)
+        for first, last in sorted(self._known):
+            if first > start:
+                break
+            start = max(start, last)
+        return self._are_exact and start >= end
 
     @property
     def text(self) -> str:
@@ -142,9 +166,10 @@ class _ModelLedger:
         self._places = places
         self._streams = streams
         self._records: dict[str, _Record] = {}
+        self._without_values: dict[Any, Any] = {}  # storages, and what keeps their numbers
 
     def knows(self, x: Any) -> bool:
-        return self._places.find(x) is not None
+        return isinstance(x, torch.Tensor) and self._places.find(x) is not None
 
     def place(self) -> str:
         return f"the module {self._places.innermost(modules_in_use())!r}"
@@ -155,13 +180,26 @@ class _ModelLedger:
             return Draw(x, self._streams.of_module(self._places.innermost(modules_in_use())))
         return Draw(_whole(x, held), self._streams.of_parameter(held.name), held)
 
-    def drew(self, draw: Draw, drawn: Drawn) -> None:
-        if draw.entry is not None:
-            self._record(draw.entry).drew(drawn, whole=draw.to.shape == draw.entry.array.shape)
+    def made(self, x: Any) -> None:
+        if (storage := torch_private.storage(x)) is not None:
+            self._without_values[storage] = torch_private.storage_number(x)
 
-    def wrote(self, x: Any, exact: bool) -> None:
-        if held := self._places.find(x):
-            self._record(held).wrote(exact)
+    def drew(self, draw: Draw, drawn: Drawn) -> None:
+        self._has_values(draw.to)
+        if draw.entry is not None and draw.to.numel():
+            self._record(draw.entry).drew(drawn, draw.entry.array, draw.to)
+
+    def wrote(self, x: Any, exact: bool, constant: bool = False) -> None:
+        self._has_values(x)
+        if x.numel() and (held := self._places.find(x)):
+            self._record(held).wrote(held.array, x, exact, constant)
+
+    def converted(self, x: Any, to: Any) -> None:
+        pass
+
+    def _has_values(self, x: Any) -> None:
+        if self._without_values:
+            self._without_values.pop(torch_private.storage(x), None)
 
     def _record(self, held: Held) -> _Record:
         record = self._records.get(held.name)
@@ -176,11 +214,13 @@ class _ModelLedger:
 
     def _record_of(self, x: Any) -> _Record | None:
         """Return what happened to a parameter; of one that was replaced by another tensor, that it was written."""
+        if torch_private.storage(x) in self._without_values:
+            return None
         before = self._places.find(x)
         record = None if before is None else self._records.get(before.name)
-        if before is None or (record is None and self._places.has_moved(before)):
-            record = _Record()
-            record.wrote(exact=False)
+        if before is None or self._places.has_moved(before):
+            record = record or _Record()
+            record.moved()
         return record
 
 
@@ -215,7 +255,11 @@ def _entry(held: Held, names: list[str], shapes: Shapes, record: _Record | None)
     param = Param(held.name, shapes[held.name], dtype, held.owners, shapes, places_of(names), frozen)
     if record is None:
         return Entry(param, held.array, UNTOUCHED, kept=True)
-    return Entry(param, held.array, record.text, record.asked, record.exact)
+    return Entry(param, held.array, record.text, record.asked, record.is_exact(held.array))
+
+
+def _is_all_of(held: Any, x: Any) -> bool:
+    return x is held or (x.numel() == held.numel() and x.element_size() == held.element_size())
 
 
 def _whole(x: Any, held: Held) -> Any:

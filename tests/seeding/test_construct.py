@@ -120,8 +120,46 @@ def test_random_numbers_while_constructing_are_random():
 def test_the_device():
     model = gi.construct(lambda: nn.Linear(3, 2), seed=1, device="cpu")
     assert model.weight.device.type == "cpu"
-    with pytest.raises(TypeError, match="a meta tensor"):
+    with pytest.raises(TypeError, match="'weight' on the meta device"):
         gi.construct(lambda: nn.Linear(3, 2), seed=1, device="meta")
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [lambda m: m.double(), lambda m: m.to(torch.float16), lambda m: m.to(memory_format=torch.channels_last)],
+    ids=["double", "half", "channels last"],
+)
+def test_conversions_in_the_factory_change_no_stream(convert):
+    plain = gi.construct(lambda: nn.Conv2d(3, 4, 2), seed=1)
+    found = gi.construct(lambda: convert(nn.Conv2d(3, 4, 2)), seed=1)
+    for x, y in zip(found.parameters(), convert(plain).parameters(), strict=True):
+        assert torch.equal(x, y)
+
+
+def test_parameters_made_of_new_tensors():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(3, 4))
+
+    for convert in (lambda m: m, lambda m: m.double()):
+        weight = gi.construct(lambda convert=convert: convert(Model()), seed=1).weight
+        assert torch.equal(weight.float(), gi.normal_(torch.empty(3, 4), generator=streams("weight", seed=1)[0]))
+
+
+def test_a_layer_that_skips_its_initialization():
+    def factory():
+        layer = nn.utils.skip_init(nn.Linear, 3, 2)
+        nn.init.normal_(layer.weight)
+        nn.init.zeros_(layer.bias)
+        return layer
+
+    assert torch.equal(
+        gi.construct(factory, seed=1).weight, gi.normal_(torch.empty(2, 3), generator=streams("weight", seed=1)[0])
+    )
+
+
+MADE = nn.Linear(2, 2)
 
 
 def other_each_time(*models):
@@ -138,6 +176,7 @@ def other_each_time(*models):
         (other_each_time(lambda: nn.Linear(3, 2), lambda: nn.Bilinear(3, 2, 2)), RuntimeError, "the second time only"),
         (other_each_time(lambda: nn.Linear(3, 2), nn.Identity), RuntimeError, "end in 'weight' the first time only"),
         (lambda: (np.random.rand(), nn.Linear(3, 2))[1], RuntimeError, "numpy.random"),
+        (lambda: MADE, RuntimeError, "got the same one twice"),
         (lambda: gi.construct(nn.Identity, seed=1), RuntimeError, "cannot be nested"),
     ],
 )

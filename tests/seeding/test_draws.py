@@ -117,6 +117,37 @@ def test_choices_without_replacement_are_apart():
         Weight().draw(lambda x: torch.multinomial(torch.arange(9.0), 9))
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        lambda x: x.bernoulli_(1.5),
+        lambda x: x.bernoulli_(float("nan")),
+        lambda x: torch.bernoulli(torch.tensor([2.0, -1.0])),
+        lambda x: x.exponential_(-1.0),
+        lambda x: x.exponential_(0.0),
+        lambda x: x.cauchy_(0, -1),
+        lambda x: x.log_normal_(0, 0.0),
+        lambda x: x.geometric_(1.5),
+        lambda x: torch.empty(3, dtype=torch.int32).exponential_(),
+        lambda x: torch.multinomial(torch.zeros(2), 2, True),
+        lambda x: torch.multinomial(torch.tensor([1.0, -1.0]), 1),
+        lambda x: torch.normal(torch.zeros(2), torch.tensor([1.0, -1.0])),
+        lambda x: torch.empty(3, dtype=torch.int8).random_(0, 1000),
+        lambda x: torch.randperm(300, dtype=torch.uint8),
+        lambda x: torch.empty(3, dtype=torch.float16).random_(0, 10000),
+    ],
+)
+def test_refused_arguments(code):
+    """By gpuinit, or by torch before it comes to the draw."""
+    with pytest.raises((ValueError, RuntimeError), match=r"must|expect|_?[a-z]+_? .*"):
+        Weight().draw(code)
+
+
+def test_large_integers():
+    found, _ = Weight().draw(lambda x: torch.randint(2**60, 2**60 + 10, (N,)) - 2**60)
+    assert set(found) == set(range(10))
+
+
 def test_values_from_uniform_numbers():
     """As docs/values.md has them: from float64 numbers on [0, 1) of the draw's stream."""
     u = gi.uniform_(np.empty(N), generator=gi.Generator(8).spawn("weight"))

@@ -178,6 +178,130 @@ def test_only_what_was_just_drawn_is_drawn_again_for_erfinv():
     assert report.apart == ["weight"]
 
 
+def test_erfinv_with_out():
+    def code(w):
+        w.uniform_(-0.9, 0.9)
+        torch.erfinv(w, out=w)
+
+    found, report = drawn(code)
+    assert torch.allclose(found, torch.erfinv(values("uniform_", -0.9, 0.9)))
+    assert report.apart == ["weight"]
+
+
+def test_a_tensor_in_the_place_of_a_number_counts_as_it_is():
+    std = torch.tensor(1.0)
+
+    def code(w):
+        init.normal_(w, 0.0, std)
+        std.fill_(100)
+        init.normal_(w, 0.0, std)
+
+    assert torch.equal(drawn(code)[0], values("normal_", std=100, number=1))
+
+
+# Code -> whether the values are the same on all machines, whatever was there before.
+EXACT = {
+    "chunks": (lambda w: [init.normal_(chunk) for chunk in w.chunk(3)], True),
+    "chunks of columns": (lambda w: [init.normal_(chunk) for chunk in w.chunk(2, dim=1)], False),
+    "one row": (lambda w: init.normal_(w[1]), False),
+    "a row of zeros": (lambda w: (init.normal_(w), w[1].zero_()), True),
+    "rows of zeros": (lambda w: (w[:3].zero_(), w[3:].fill_(1)), True),
+    "arithmetic on what was there": (lambda w: w.mul_(2), False),
+    "arithmetic": (lambda w: (init.normal_(w), w.mul_(2).add_(1)), True),
+    "a quotient": (lambda w: (init.normal_(w), w.div_(3)), False),
+    "a sum with a factor": (lambda w: (init.normal_(w), w.add_(1, alpha=0.3)), False),
+    "other memory": (lambda w: (init.normal_(w), setattr(w, "data", w.data.exp())), False),
+    "nothing": (lambda w: (init.normal_(w), w[:0].exp_()), True),
+    "again": (lambda w: (init.normal_(w), w.exp_(), init.normal_(w)), True),
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_what_is_exact(name):
+    code, exact = EXACT[name]
+    _, report = drawn(code)
+    assert report.apart == ([] if exact else ["weight"])
+    assert ("written" in report.rows[0].initializer) == (
+        name not in ("chunks", "chunks of columns", "one row", "nothing", "again")
+    )
+
+
+def test_half_of_a_complex_weight_is_not_all_of_it():
+    found, report = drawn(lambda w: w.data.real.normal_(), dtype=torch.complex64)
+    assert torch.equal(found.imag, torch.zeros(6, 4))
+    assert report.rows[0].initializer == "normal_(), in parts"
+    assert report.apart == ["weight"]
+
+
+def test_memory_of_several_parameters_is_refused():
+    model, flat = nn.Module(), torch.zeros(12)
+    model.a, model.b = nn.Parameter(flat[:6].view(2, 3)), nn.Parameter(flat[6:])
+    with (
+        pytest.raises(RuntimeError, match="one parameter at a time, got a tensor that reaches beyond 'a'"),
+        gi.seeded(model, seed=1),
+    ):
+        flat.normal_()
+    with gi.seeded(model, seed=1, strict=True) as report:
+        init.normal_(model.a)
+        flat[6:].normal_()
+    assert torch.equal(flat[6:], gi.normal_(torch.empty(6), generator=gi.Generator(1).spawn("b")))
+    assert report.apart == []
+
+
+def test_memory_that_nobody_wrote_to_is_untouched():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    with gi.seeded(model, seed=1) as report:
+        model.to_empty(device="cpu")
+        model[0].reset_parameters()
+    assert report.untouched == ["1.weight", "1.bias"]
+
+
+def test_a_patched_function_is_refused_or_goes_on(monkeypatch):
+    """Its code stays what it is, and torch's own runs where it calls that."""
+    original = init.normal_
+    monkeypatch.setattr(init, "normal_", lambda x, **keywords: original(x, std=3, **keywords))
+    patched = init.normal_.__code__
+    assert torch.equal(drawn(lambda w: init.normal_(w))[0], values("normal_", std=3))
+    assert init.normal_.__code__ is patched
+    monkeypatch.undo()
+    assert init.normal_(torch.empty(3)).isfinite().all()
+
+
+def test_modes_of_torch_come_first():
+    """As one that leaves out all initialization."""
+
+    class Empty(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, function, types, arguments=(), keywords=None):
+            if getattr(function, "__module__", "") == "torch.nn.init":
+                return arguments[0]
+            return function(*arguments, **(keywords or {}))
+
+    def code(w):
+        w.fill_(5)
+        with Empty():
+            init.normal_(w)
+
+    assert (drawn(code)[0] == 5).all()
+
+    def on_a_device(w):
+        with torch.device("cpu"):
+            init.normal_(w)
+
+    assert torch.equal(drawn(on_a_device)[0], values("normal_"))
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta state")
+def test_tensors_without_memory_of_their_own():
+    model = nn.ModuleList([nn.LazyLinear(3), nn.Linear(2, 2)])
+    model.register_buffer("sparse", torch.eye(3).to_sparse())
+    model.register_buffer("other", torch.eye(4).to_sparse())
+    model.register_buffer("rows", torch.eye(3).to_sparse_csr())
+    with gi.seeded(model, seed=1) as report:
+        model[1].reset_parameters()
+    assert report.untouched == ["0.weight", "0.bias"]
+    assert report.buffers == ["sparse", "other", "rows"]
+
+
 class Tree(nn.Module):
     """Modules within modules, of which each copies a new tensor to its weight."""
 
