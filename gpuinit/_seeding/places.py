@@ -101,7 +101,9 @@ class Places:
     def has_moved(self, held: Held, storage: Any = None) -> bool:
         """Check whether a parameter was given another memory since: a storage that is freed leaves its number to others."""
         now = torch_private.storage(held.array)
-        return now != storage if storage is not None else held not in self._storages.get(now, ())
+        if storage is not None:
+            return bool(now != storage)
+        return now is not None and held not in self._storages.get(now, ())
 
     def innermost(self, frames: Iterable[list[Any]]) -> str:
         """Return the name of the module whose code runs, by what `modules_in_use` gives: the deepest one of the innermost frame

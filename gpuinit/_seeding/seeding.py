@@ -241,7 +241,8 @@ class _Outcome(NamedTuple):
 
     def entries(self) -> list[Entry]:
         """Return the entries of a report: of all parameters, and of buffers that were written."""
-        shapes = Shapes((held.name, tuple(held.array.shape)) for held, _ in self.found)
+        is_lazy = torch.nn.parameter.is_lazy
+        shapes = Shapes((held.name, () if is_lazy(held.array) else tuple(held.array.shape)) for held, _ in self.found)
         return [
             _entry(held, self.places.names[held.name], shapes, record)
             for held, record in self.found
