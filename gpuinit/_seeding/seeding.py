@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 import torch
 
 from gpuinit._backends import torch_private
-from gpuinit._backends.targets import Asked
 from gpuinit._contract.arguments import boolean, short_repr, shorten, type_name
 from gpuinit._contract.generator import Generator
-from gpuinit._models.report import UNTOUCHED, WRITTEN, Entry, Report
+from gpuinit._models.report import UNTOUCHED, Entry, Report
 from gpuinit._models.steps import check_prefix, root_of
 from gpuinit._rules.modules import Held, join
 from gpuinit._rules.parameters import Param, Shapes, places_of
@@ -21,6 +20,7 @@ from gpuinit._seeding.draws import Drawn
 from gpuinit._seeding.init_functions import replaced_by
 from gpuinit._seeding.interception import Draw, Interception
 from gpuinit._seeding.places import Places, modules_in_use
+from gpuinit._seeding.records import Record
 from gpuinit._seeding.sharded_views import is_dtensor
 from gpuinit._seeding.streams import Streams
 from gpuinit._seeding.unseen import no_other_draws
@@ -104,68 +104,13 @@ def seeded(model: Any, *, seed: int | Generator, strict: bool = False, prefix: s
         )
 
 
-class _Record:
-    """What happened to a parameter or buffer so far."""
-
-    __slots__ = ("_are_exact", "_known", "drawn", "is_whole", "is_written")
-
-    def __init__(self) -> None:
-        self.drawn: Drawn | None = None  # the last
-        self.is_whole = False  # that it went to all of the parameter
-        self.is_written = False  # in another way, since
-        self._are_exact = True  # all writes so far
-        self._known: list[tuple[int, int]] = []  # the bytes that have values which do not depend on those of before
-
-    def drew(self, drawn: Drawn, held: Any, x: Any) -> None:
-        self._are_exact = self._are_exact and drawn.exact
-        self._cover(held, x, drawn.exact)
-        self.drawn, self.is_whole, self.is_written = drawn, _is_all_of(held, x), False
-
-    def wrote(self, held: Any, x: Any, exact: bool, constant: bool) -> None:
-        self._are_exact = self._are_exact and exact
-        if constant:
-            self._cover(held, x, exact)
-        self.is_written = True
-
-    def moved(self) -> None:
-        """Take down that it has other memory since the last write that was seen."""
-        self._are_exact = False
-        self.is_written = True
-
-    def _cover(self, held: Any, x: Any, exact: bool) -> None:
-        if _is_all_of(held, x):
-            self._known, self._are_exact = [torch_private.span(held)], exact
-        elif x.is_contiguous():
-            self._known.append(torch_private.span(x))
-
-    def is_exact(self, held: Any) -> bool:
-        """Whether all machines have these values to the last bit."""
-        start, end = torch_private.span(held)
-        for first, last in sorted(self._known):
-            if first > start:
-                break
-            start = max(start, last)
-        return self._are_exact and start >= end
-
-    @property
-    def text(self) -> str:
-        """What a report says of it."""
-        what = [] if self.drawn is None else [str(self.drawn.by)] if self.is_whole else [str(self.drawn.by), "in parts"]
-        return ", ".join([*what, WRITTEN] if self.is_written else what)
-
-    @property
-    def asked(self) -> Asked | None:
-        """What all of the values come from, if that is one draw."""
-        return self.drawn.asked if self.drawn and self.is_whole and not self.is_written else None
-
-
 class _ModelLedger:
     """Draws into a model that is there, from the streams of its names."""
 
     def __init__(self, places: Places, streams: Streams) -> None:
         self._places = places
         self._streams = streams
-        self._records: dict[str, _Record] = {}
+        self._records: dict[str, Record] = {}
         self._without_values: dict[Any, Any] = {}  # storages, and what keeps their numbers
 
     def knows(self, x: Any) -> bool:
@@ -201,10 +146,10 @@ class _ModelLedger:
         if self._without_values:
             self._without_values.pop(torch_private.storage(x), None)
 
-    def _record(self, held: Held) -> _Record:
+    def _record(self, held: Held) -> Record:
         record = self._records.get(held.name)
         if record is None:
-            record = self._records[held.name] = _Record()
+            record = self._records[held.name] = Record()
         return record
 
     def finish(self, model: Any, prefix: str) -> _Outcome:
@@ -212,14 +157,14 @@ class _ModelLedger:
         places = self._places if self._places.are_those_of(model) else Places(model, prefix)
         return _Outcome(places, [(held, self._record_of(held.array)) for held in places.in_order()])
 
-    def _record_of(self, x: Any) -> _Record | None:
+    def _record_of(self, x: Any) -> Record | None:
         """Return what happened to a parameter; of one that was replaced by another tensor, that it was written."""
         if torch_private.storage(x) in self._without_values:
             return None
         before = self._places.find(x)
         record = None if before is None else self._records.get(before.name)
         if before is None or self._places.has_moved(before):
-            record = record or _Record()
+            record = record or Record()
             record.moved()
         return record
 
@@ -228,7 +173,7 @@ class _Outcome(NamedTuple):
     """The parameters and buffers of a model after the code has run, and what happened to each; None if nothing did."""
 
     places: Places
-    found: list[tuple[Held, _Record | None]]
+    found: list[tuple[Held, Record | None]]
 
     @property
     def is_untouched(self) -> bool:
@@ -250,17 +195,13 @@ class _Outcome(NamedTuple):
         ]
 
 
-def _entry(held: Held, names: list[str], shapes: Shapes, record: _Record | None) -> Entry:
+def _entry(held: Held, names: list[str], shapes: Shapes, record: Record | None) -> Entry:
     frozen = not held.is_buffer and not held.array.requires_grad
     dtype = str(held.array.dtype).removeprefix("torch.")
     param = Param(held.name, shapes[held.name], dtype, held.owners, shapes, places_of(names), frozen)
     if record is None:
         return Entry(param, held.array, UNTOUCHED, kept=True)
     return Entry(param, held.array, record.text, record.asked, record.is_exact(held.array))
-
-
-def _is_all_of(held: Any, x: Any) -> bool:
-    return x is held or (x.numel() == held.numel() and x.element_size() == held.element_size())
 
 
 def _whole(x: Any, held: Held) -> Any:
