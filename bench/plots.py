@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import report
 from peers import MEMSET, OURS, PEERS
 
 COLUMNS = 4
+_TITLE_WIDTH = 150  # characters that fit into a line
 _DTYPE = "float32"
 # Okabe and Ito's palette, which colour-blind readers can tell apart; black is gpuinit's.
 _COLOURS = ("#D55E00", "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#CC79A7", "#882255", "#999999")
@@ -48,9 +50,8 @@ def draw(rows: list[dict[str, Any]], device: str, machine: dict[str, Any], path:
     for panel in axes.flat[len(functions) :]:
         panel.set_axis_off()
     name = machine["gpu"] if device == "cuda" else machine["cpu"]
-    figure.suptitle(
-        f"Fills of {_DTYPE} arrays, GB/s of array written (higher is better)\n{name}, {_where(device, machine)}", fontsize=13
-    )
+    where = textwrap.fill(f"{name}, {_where(device, machine)}", _TITLE_WIDTH)
+    figure.suptitle(f"Fills of {_DTYPE} arrays, GB/s of array written (higher is better)\n{where}", fontsize=13)
     ordered = [library for library in styles(device) if library in handles]
     figure.legend([handles[library] for library in ordered], ordered, loc="outside lower center", ncols=5, fontsize=11)
     save(figure, path)
