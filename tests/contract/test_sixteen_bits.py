@@ -62,7 +62,8 @@ def nearest_exactly(value, dtype):
 @pytest.fixture
 def counted(monkeypatch):
     """Call it with words: all later fills by NumPy's ufuncs, as these are from now on, read these instead of Philox's."""
-    monkeypatch.setattr(compiled, "sampler_of", lambda distribution, real: None)
+    for name in ("sampler_of", "filler_of"):
+        monkeypatch.setattr(compiled, name, lambda distribution, real: None)
 
     def count(words):
         def counted_words(space, stream, starts, length, bits):

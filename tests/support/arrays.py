@@ -31,5 +31,8 @@ def to_host(array) -> np.ndarray:
 @contextlib.contextmanager
 def by_ufuncs():
     """Fill NumPy arrays as an installation without compiled kernels does."""
-    with mock.patch.object(compiled, "sampler_of", return_value=None):
+    with (
+        mock.patch.object(compiled, "sampler_of", return_value=None),
+        mock.patch.object(compiled, "filler_of", return_value=None),
+    ):
         yield

@@ -24,6 +24,8 @@ from gpuinit._contract.shards import Shard
 # Of a piece in the working precision: long enough that threads rarely meet at the interpreter's lock, short enough for the L2
 # cache.
 PIECE_BYTES = 2**19
+# Of what one call of a compiled kernel fills: no piece of any dtype is longer.
+AT_ONCE_BYTES = 2**18
 # Of constants, which take the least time for each element: the least that a helper is called for, and how much more each thread
 # gets than the last one, which wakes up last.
 CONSTANT_PIECE = 2**21
@@ -39,6 +41,11 @@ _FROM_THE_FIRST = np.zeros(1, np.int64)  # the start of the only run
 
 def fill(x: np.ndarray, distribution: Distribution, stream: Stream, shard: Shard | None = None) -> None:
     """Write to each element what the distribution makes of its word."""
+    if shard is None and x.nbytes <= AT_ONCE_BYTES and x.dtype.kind == "f" and x.flags.carray:
+        fill_at_once = compiled.filler_of(distribution, x.dtype)
+        if fill_at_once is not None:
+            fill_at_once(stream, x.size, compiled.place(x))
+            return
     within = region(shard, x.dtype)
     x = reals(np, x)
     if isinstance(distribution, Point):

@@ -48,9 +48,11 @@ def level(request, monkeypatch):
         pytest.skip("this CPU or compiler does not have the level")
     library = compiled.load(request.param)
     monkeypatch.setattr(compiled, "library", lambda: library)
-    compiled.sampler_of.cache_clear()
+    for cached in (compiled.sampler_of, compiled.filler_of):
+        cached.cache_clear()
     yield request.param
-    compiled.sampler_of.cache_clear()
+    for cached in (compiled.sampler_of, compiled.filler_of):
+        cached.cache_clear()
 
 
 def ufuncs(distribution, dtype):
@@ -99,6 +101,18 @@ def test_runs(make, parameters, dtype, starts, length):
     distribution = make(dtype, *parameters)
     one_by_one = [drawn(ufuncs, distribution, dtype, [start], length) for start in starts]
     assert drawn(compiled.sampler_of, distribution, dtype, starts, length).tobytes() == np.concatenate(one_by_one).tobytes()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("make", "parameters"), DISTRIBUTIONS)
+def test_fills_at_an_address(make, parameters, dtype):
+    """What small fills call; the same values as by the sampler, and nothing before and after."""
+    distribution = make(dtype, *parameters)
+    out = np.full(77 + 2 * PADDING, 7, dtype)
+    compiled.filler_of(distribution, dtype)(STREAM, 77, out[PADDING:].ctypes.data)
+    assert (out[:PADDING] == 7).all()
+    assert (out[-PADDING:] == 7).all()
+    assert out[PADDING:-PADDING].tobytes() == drawn(compiled.sampler_of, distribution, dtype, [0], 77).tobytes()
 
 
 def around_the_middles(dtype):
