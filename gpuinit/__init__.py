@@ -56,8 +56,20 @@ else:
             return importlib.import_module(f"{__name__}.{name}")
         if name not in _LAZY_NAMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        globals()[name] = value = getattr(importlib.import_module(f"{__name__}.{_LAZY_NAMES[name]}"), name)
+        try:
+            value = getattr(importlib.import_module(f"{__name__}.{_LAZY_NAMES[name]}"), name)
+        except ModuleNotFoundError as error:
+            if error.name != "torch":
+                raise
+            value = _needing_torch(name)
+        globals()[name] = value
         return value
+
+    def _needing_torch(name):
+        def function(*args, **keywords):
+            raise RuntimeError(f"gpuinit.{name} needs torch, which is not installed: pip install torch")
+
+        return function
 
     def __dir__():
         return sorted({*__all__, *_PUBLIC_MODULES})

@@ -30,6 +30,18 @@ def test_all_is_sorted_and_true():
     assert public == set(gi.__all__) - {"rules"}
 
 
+@pytest.mark.parametrize("name", ["construct", "seeded"])
+def test_what_needs_torch_says_so(name):
+    code = f"""
+import sys
+sys.modules["torch"] = None
+import gpuinit
+try: gpuinit.{name}(3)
+except RuntimeError as error: print(error)
+"""
+    assert run(code).strip() == f"gpuinit.{name} needs torch, which is not installed: pip install torch"
+
+
 def test_importing_brings_neither_cupy_nor_torch():
     loaded = run("import sys, gpuinit; print(*sorted(sys.modules))").split()
     assert not {"cupy", "torch", "dask", "jax", "rich", "scipy", "mpmath"} & set(loaded)
