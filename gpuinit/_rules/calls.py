@@ -128,7 +128,7 @@ def parse_initializer(given: Any) -> RuleItem:
     if _is_initializer(function):
         if attribute(given, "args", ()):
             raise TypeError(f"an initializer must have its arguments by keyword, got {short_repr(given)}")
-        if all(type(value) is float for value in keywords.values()):  # which may be in thousands of layers
+        if all(type(value) is float and value for value in keywords.values()):  # not of zeros: a cache would take -0.0 for 0.0
             return _make_call_once(function, tuple(keywords.items()))
         return _make_call(function, keywords)
     if callable(given):

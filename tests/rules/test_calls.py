@@ -87,3 +87,11 @@ def test_functions_of_other_libraries_are_refused_before_anything_is_written(fun
 def test_partials_of_torchs_functions(rule, message):
     with pytest.raises(TypeError, match=rf"rules\[0\], '\*': an initializer.* {message}"):
         gi.initialize({"a": np.zeros(3)}, [("*", rule)], seed=0)
+
+
+def test_the_sign_of_a_zero_counts():
+    """What is remembered of one call must not stand for another."""
+    for zero in (0.0, -0.0, 0.0):
+        x = np.ones(3)
+        gi.initialize({"x": x}, [("*", functools.partial(gi.constant_, val=zero))], seed=1)
+        assert (np.signbit(x) == np.signbit(zero)).all()
