@@ -142,7 +142,7 @@ class Generator:
         [[0], [1]]
         """
         if is_a(child, str):
-            return self.spawn_named([child])[0]
+            return self._spawn_named([child])[0]
         count = integer("child", child)
         with _lock:
             first = self._children
@@ -151,7 +151,7 @@ class Generator:
             self._children = first + count
         return self._children_of([(number,) for number in range(first, first + count)])
 
-    def spawn_named(self, names: Sequence[str]) -> list[Generator]:
+    def _spawn_named(self, names: Sequence[str]) -> list[Generator]:
         """Return ``[self.spawn(name) for name in names]``, in less time."""
         return self._children_of([_name_key(name) for name in names])
 

@@ -139,7 +139,7 @@ def _plan(
         choices, unused = _choices(header, rules, check_tied(tied))
         give_size(file.fileno(), header.size)
         memory = mmap.mmap(file.fileno(), header.size)
-        generators, plans = root.spawn_named([param.name for param, _ in choices]), Plans()
+        generators, plans = root._spawn_named([param.name for param, _ in choices]), Plans()
         steps = [
             _step(param, tensor, choice, source, memory, generator, plans)
             for tensor, (param, choice), generator in zip(header.tensors, choices, generators, strict=True)

@@ -112,7 +112,7 @@ def initialize(
         asked_for = [param for param, _ in found if frozen or not param.frozen]
         initializers, unused = choose_initializers(torch_defaults() if rules is None else rules, asked_for)
         params = [param for param, _ in found]
-        choices, generators, plans = iter(initializers), root.spawn_named([param.name for param in params]), Plans()
+        choices, generators, plans = iter(initializers), root._spawn_named([param.name for param in params]), Plans()
         steps = [
             plan(param, array, next(choices), generator, plans, dtype)
             if frozen or not param.frozen

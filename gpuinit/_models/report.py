@@ -129,7 +129,7 @@ class Report:
         self.seed = generator.seed
         self.spawn_key: list[int] = generator.state["spawn_key"]
 
-    def complete(self, entries: Callable[[], list[Entry]], buffers: list[str]) -> None:
+    def _complete(self, entries: Callable[[], list[Entry]], buffers: list[str]) -> None:
         """Take down what was done, where that was not known before; `entries` is called when somebody looks."""
         self._make_entries, self.buffers = entries, buffers
         for cached in ("_entries", "_measurements"):

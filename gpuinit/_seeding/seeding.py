@@ -92,7 +92,7 @@ def seeded(model: Any, *, seed: int | Generator, strict: bool = False, prefix: s
         yield report
     outcome = ledger.finish(model, prefix)
     untouched = outcome.untouched(buffers=False)
-    report.complete(outcome.entries, outcome.untouched(buffers=True))
+    report._complete(outcome.entries, outcome.untouched(buffers=True))
     if outcome.is_untouched:
         raise RuntimeError(
             "the code within gpuinit.seeded must initialize the model, got one that wrote to no parameter; a model of Hugging "

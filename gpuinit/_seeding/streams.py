@@ -13,7 +13,7 @@ class Streams:
     def __init__(self, root: Generator, parameters: Iterable[str]) -> None:
         self._root = root
         names = list(parameters)
-        self._first = dict(zip(names, root.spawn_named(names), strict=True))  # of parameters without a draw
+        self._first = dict(zip(names, root._spawn_named(names), strict=True))  # of parameters without a draw
         self._places: dict[str, Generator] = {}
 
     def of_parameter(self, name: str) -> Generator:
