@@ -44,10 +44,15 @@ def local_part(x: Any) -> tuple[Any, Shard | Patches]:
     return tensor, shard
 
 
+def is_dtensor(x: Any) -> bool:
+    """Check for a DTensor, where torch has that part of it loaded."""
+    tensors = sys.modules.get("torch.distributed.tensor")
+    return tensors is not None and isinstance(x, tensors.DTensor)
+
+
 def is_cut(x: Any) -> bool:
     """Whether some process has less than all of a DTensor; the answer is the same in each."""
-    tensors = sys.modules.get("torch.distributed.tensor")
-    if tensors is None or not isinstance(x, tensors.DTensor):
+    if not is_dtensor(x):
         return False
     cuts = [not placement.is_replicate() for placement, n in zip(x.placements, x.device_mesh.shape) if n > 1]
     return any(cuts) or x.device_mesh.size() < sys.modules["torch.distributed"].get_world_size()

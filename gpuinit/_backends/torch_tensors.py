@@ -122,7 +122,7 @@ _MOST_BYTES = 2**18  # of a small tensor: that the threads have nothing to share
 
 
 def small_tensor(x: Any) -> SmallTensor | None:
-    """Return a tensor as a small one; None if it is none, or if there is anything about it to look at more closely."""
+    """Return a tensor as a small one; None if it is large, or not plain, or needs more checks."""
     if sys.modules["torch"].compiler.is_compiling() or not torch_private.is_plain(x) or not x.is_contiguous():
         return None
     if x.__dict__ or torch_private.base(x) is not None or x.grad_fn is not None:

@@ -80,7 +80,7 @@ class Patches(NamedTuple):
 
     global_shape: tuple[int, ...]
     shape: tuple[int, ...]
-    parts: tuple[tuple[tuple[slice, ...], Shard], ...]  # each shard, and where it lies in the array
+    parts: tuple[tuple[tuple[slice, ...], Shard], ...]  # where in the array, and the shard
 
 
 def parts_of(array: Any, shard: Shard | Patches | None) -> list[tuple[Any, Shard | None]]:

@@ -11,6 +11,7 @@ import contextlib
 import gc
 import math
 import weakref
+from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -22,9 +23,8 @@ from gpuinit._contract.arguments import short_repr, type_name
 from gpuinit._contract.generator import Generator
 from gpuinit._models.steps import root_of
 from gpuinit._rules.modules import Held
-from gpuinit._seeding.draws import Drawn
 from gpuinit._seeding.init_functions import replaced_by
-from gpuinit._seeding.interception import Draw, Interception
+from gpuinit._seeding.interception import Draw, Interception, Ledger
 from gpuinit._seeding.places import Places, modules_in_use
 from gpuinit._seeding.streams import Streams
 from gpuinit._seeding.unseen import no_other_draws
@@ -41,7 +41,7 @@ def construct(factory: Callable[[], Model], *, seed: int | Generator, device: An
     Parameters
     ----------
     factory : callable
-        Takes nothing, and returns a `torch.nn.Module` that it makes, anew and in the same way each time.
+        Takes no arguments, and returns a new `torch.nn.Module`, built in the same way each time.
     seed : int or Generator
         The first draw into the parameter `name` is from ``Generator(seed).spawn(name)``, as in `initialize`.
     device : torch.device, str or int, optional
@@ -55,7 +55,7 @@ def construct(factory: Callable[[], Model], *, seed: int | Generator, device: An
     Raises
     ------
     TypeError
-        If `factory` is no callable, or does not return a module.
+        If `factory` is not callable, or does not return a module.
     RuntimeError
         If its two calls draw in different ways, or one as `seeded` refuses it.
 
@@ -114,19 +114,16 @@ class _End(NamedTuple):
     is_whole: bool = False
 
 
-class _Recorder:
-    """Takes down each draw, and says from what stream it is."""
+class _Recorder(Ledger):
+    """Takes down each draw with its tensor."""
 
     def __init__(self) -> None:
         self.draws: list[_Recorded] = []
         self._converted: dict[Any, tuple[Any, Any]] = {}  # the storages of tensors, and of those that they were converted to
 
+    @abstractmethod
     def generator(self, number: int) -> Generator:
         """Return that of a draw, by the number of draws before it."""
-        raise NotImplementedError
-
-    def knows(self, x: Any) -> bool:
-        return False
 
     def place(self) -> str:
         return next((f"the code of a {type(modules[0]).__name__}" for modules in modules_in_use()), "the factory")
@@ -135,15 +132,6 @@ class _Recorder:
         number, place = torch_private.storage_number(x), torch_private.span(x)
         self.draws.append(_Recorded(tuple(x.shape), x.dtype, number, place, list(modules_in_use())))
         return Draw(x, self.generator(len(self.draws) - 1))
-
-    def drew(self, draw: Draw, drawn: Drawn) -> None:
-        pass
-
-    def wrote(self, x: Any, exact: bool, constant: bool = False) -> None:
-        pass
-
-    def made(self, x: Any) -> None:
-        pass
 
     def converted(self, x: Any, to: Any) -> None:
         if x.numel() and torch_private.storage(x) is not None:

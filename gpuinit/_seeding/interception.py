@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import functools
 import os
+from abc import abstractmethod
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gpuinit._backends import torch_private
+from gpuinit._backends.dtensor import is_dtensor
 from gpuinit._contract.generator import Generator
 from gpuinit._initializers.basic import uniform_
 from gpuinit._rules.calls import Call
 from gpuinit._rules.plans import Plans
 from gpuinit._seeding.draws import LEAST_ERFINV, NEW, Drawn, Source, erfinv_of, in_place
-from gpuinit._seeding.sharded_views import ShardedViews, is_dtensor
+from gpuinit._seeding.sharded_views import ShardedViews
 
 # Arithmetic on each element by itself that IEEE 754 defines to the last bit, with numbers for the other operands.
 # Not `div_`, which multiplies by a reciprocal on a GPU.
@@ -33,28 +35,35 @@ class Draw(NamedTuple):
 
 
 class Ledger(Protocol):
-    """Who says from what stream a tensor is drawn, and takes down what was written."""
+    """Chooses the stream of each draw, and takes down what the code does; by default, nothing."""
+
+    @abstractmethod
+    def next_draw(self, x: Any, owner: Any) -> Draw:
+        """Return the next draw into a tensor, whose memory is that of `owner`."""
+
+    @abstractmethod
+    def place(self) -> str:
+        """Return what an error calls the place of the code that runs."""
 
     def knows(self, x: Any) -> bool:
-        """Check whether a tensor is one that is to be initialized."""
-
-    def next_draw(self, x: Any, owner: Any) -> Draw:
-        """Return the next draw into a tensor that lies in the memory of `owner`."""
+        """Check whether a tensor belongs to the model."""
+        return False
 
     def drew(self, draw: Draw, drawn: Drawn) -> None:
         """Take down what a draw was."""
+        return
 
     def wrote(self, x: Any, exact: bool, constant: bool = False) -> None:
         """Take down another write, whether it does the same to the same values on all machines, and whether it needs none."""
+        return
 
     def converted(self, x: Any, to: Any) -> None:
         """Take down that a tensor was converted or moved to another one."""
+        return
 
     def made(self, x: Any) -> None:
         """Take down that there is a new tensor without values."""
-
-    def place(self) -> str:
-        """Return what an error calls the place of the code that runs."""
+        return
 
 
 class _Operation(NamedTuple):

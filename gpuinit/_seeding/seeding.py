@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from gpuinit._backends import torch_private
+from gpuinit._backends.dtensor import is_dtensor
 from gpuinit._contract.arguments import boolean, short_repr, shorten, type_name
 from gpuinit._contract.generator import Generator
 from gpuinit._models.report import UNTOUCHED, Entry, Report
@@ -18,10 +19,9 @@ from gpuinit._rules.parameters import Param, Shapes, places_of
 from gpuinit._seeding.broken_ties import mend
 from gpuinit._seeding.draws import Drawn
 from gpuinit._seeding.init_functions import replaced_by
-from gpuinit._seeding.interception import Draw, Interception
+from gpuinit._seeding.interception import Draw, Interception, Ledger
 from gpuinit._seeding.places import Places, modules_in_use
 from gpuinit._seeding.records import Record
-from gpuinit._seeding.sharded_views import is_dtensor
 from gpuinit._seeding.streams import Streams
 from gpuinit._seeding.unseen import no_other_draws
 
@@ -104,7 +104,7 @@ def seeded(model: Any, *, seed: int | Generator, strict: bool = False, prefix: s
         )
 
 
-class _ModelLedger:
+class _ModelLedger(Ledger):
     """Draws into a model that is there, from the streams of its names."""
 
     def __init__(self, places: Places, streams: Streams) -> None:
@@ -138,9 +138,6 @@ class _ModelLedger:
         self._has_values(x)
         if x.numel() and (held := self._places.find(x)):
             self._record(held).wrote(held.array, x, exact, constant)
-
-    def converted(self, x: Any, to: Any) -> None:
-        pass
 
     def _has_values(self, x: Any) -> None:
         if self._without_values:

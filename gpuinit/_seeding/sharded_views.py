@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from gpuinit._backends import torch_private
-from gpuinit._backends.dtensor import local_part
+from gpuinit._backends.dtensor import is_dtensor, local_part
 from gpuinit._contract.shards import parts_of
 
 Step = Callable[[Any], Any]
@@ -96,9 +96,3 @@ def copy_to_parts(x: Any, whole: Any) -> None:
         if part.numel():  # an empty part has any shape
             part.copy_(whole[shard.index if shard else ...])
     torch_private.raise_version(x)
-
-
-def is_dtensor(x: Any) -> bool:
-    """Check for a DTensor, where torch has that part of it loaded."""
-    tensors = sys.modules.get("torch.distributed.tensor")
-    return tensors is not None and isinstance(x, tensors.DTensor)

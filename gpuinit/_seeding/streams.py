@@ -24,7 +24,7 @@ class Streams:
         return self._numbered(name)
 
     def of_module(self, name: str) -> Generator:
-        """Return that of the next draw into a tensor that is no parameter, while the code of this module runs."""
+        """Return that of the next draw into a tensor outside the parameters, while the code of this module runs."""
         if name not in self._places:
             self._places[name] = self._root.spawn(name)
         return self._numbered(name)
