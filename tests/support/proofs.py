@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 import gpuinit as gi
+from tests.support.groups import leave
 from tests.support.zoo import ZOO, Model
 
 SEEDS = (0, 1, 2)
@@ -151,7 +152,7 @@ def digests(layout: str, names: list[str], folder: Path) -> dict[str, str]:
 
 def member(rank: int, layout: str, store: str, names: list[str]) -> None:
     """Print the digests, as one of a group of processes."""
-    from torch.distributed import destroy_process_group, init_device_mesh, init_process_group
+    from torch.distributed import barrier, destroy_process_group, init_device_mesh, init_process_group
 
     shape = LAYOUTS[layout]
     init_process_group("gloo", init_method=store, rank=rank, world_size=math.prod(shape))
@@ -162,8 +163,10 @@ def member(rank: int, layout: str, store: str, names: list[str]) -> None:
             found[name] = digest(_initialized(ZOO[name], cut=lambda model: _cut(model, mesh)))
         except Exception as error:
             found[name] = f"{type(error).__name__}: {error}"
+    barrier()  # no process leaves while another still talks to it
     destroy_process_group()
     print(json.dumps(found))
+    leave()
 
 
 def _cut(model: torch.nn.Module, mesh: Any) -> None:
