@@ -26,9 +26,15 @@ def _without(internals: Any) -> Iterator[None]:
 
 def tensor_types() -> tuple[Any, ...]:
     """Return torch's own classes of tensors; none before it is imported."""
-    torch = sys.modules.get("torch")
-    parameter = getattr(getattr(torch, "nn", None), "Parameter", None)
-    return () if parameter is None else (getattr(torch, "Tensor", None), parameter)
+    global _tensor_types
+    if not _tensor_types:
+        torch = sys.modules.get("torch")  # perhaps while another thread imports it
+        parameter = getattr(getattr(torch, "nn", None), "Parameter", None)
+        _tensor_types = () if parameter is None else (getattr(torch, "Tensor", None), parameter)
+    return _tensor_types
+
+
+_tensor_types: tuple[Any, ...] = ()
 
 
 def is_plain(x: Any) -> bool:
@@ -37,8 +43,7 @@ def is_plain(x: Any) -> bool:
     The set of keys by which torch dispatches operations on it is then that of any such tensor. One that is not plain may be as
     good: an inference tensor, a subclass.
     """
-    torch = sys.modules["torch"]
-    return type(x) in (torch.Tensor, torch.nn.Parameter) and torch._C._dispatch_keys(x).raw_repr() == _plain_keys()
+    return type(x) in tensor_types() and sys.modules["torch"]._C._dispatch_keys(x).raw_repr() == _plain_keys()
 
 
 @functools.cache

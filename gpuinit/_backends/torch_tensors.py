@@ -123,16 +123,22 @@ _MOST_BYTES = 2**18  # of a small tensor: that the threads have nothing to share
 
 def small_tensor(x: Any) -> SmallTensor | None:
     """Return a tensor as a small one; None if it is large, or not plain, or needs more checks."""
-    if sys.modules["torch"].compiler.is_compiling() or not torch_private.is_plain(x) or not x.is_contiguous():
+    if sys.modules["torch"].compiler.is_compiling() or not has_simple_memory(x):
         return None
-    if x.__dict__ or torch_private.base(x) is not None or x.grad_fn is not None:
-        return None
-    size, dtype = x.numel(), _dtype_or_none(x.dtype)
-    if dtype is None or not 0 < size * dtype.itemsize <= _MOST_BYTES:
-        return None
-    if x.untyped_storage().nbytes() < (x.storage_offset() + size) * dtype.itemsize:
-        return None
-    return SmallTensor(x, dtype, tuple(x.shape), size)
+    dtype = _dtype_or_none(x.dtype)
+    return SmallTensor(x, dtype, tuple(x.shape), x.numel()) if dtype and 0 < x.nbytes <= _MOST_BYTES else None
+
+
+def has_simple_memory(x: Any) -> bool:
+    """Check at a few looks for a plain tensor on the CPU whose memory is its own, consecutive and there."""
+    return (
+        torch_private.is_plain(x)
+        and x.is_contiguous()
+        and not x.__dict__
+        and torch_private.base(x) is None
+        and x.grad_fn is None
+        and x.untyped_storage().nbytes() >= x.storage_offset() * x.element_size() + x.nbytes
+    )
 
 
 def view_of_dtensor(x: Any) -> View:

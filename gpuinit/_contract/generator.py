@@ -70,15 +70,16 @@ class Generator:
         self._start(_check_seed(seed))
 
     def _start(self, seed: int, spawn_key: tuple[int, ...] = (), position: int = 0, children: int = 0) -> None:
-        self._begin(seed, spawn_key, key_of(seed, spawn_key), position, children)
+        key = key_of(seed, spawn_key)
+        with _lock:
+            self._begin(seed, spawn_key, key, position, children)
 
     def _begin(self, seed: int, spawn_key: tuple[int, ...], key: tuple[int, int], position: int = 0, children: int = 0) -> None:
-        with _lock:
-            self._seed = seed
-            self._spawn_key = spawn_key
-            self._children = children
-            self._key = key
-            self._position = position
+        self._seed = seed
+        self._spawn_key = spawn_key
+        self._children = children
+        self._key = key
+        self._position = position
 
     def manual_seed(self, seed: int) -> Generator:
         """Start again at position 0 of `seed`'s stream; returns the generator."""

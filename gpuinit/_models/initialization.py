@@ -17,7 +17,7 @@ from gpuinit._rules.matching import choose_initializers, matches, warn_of_unused
 from gpuinit._rules.modules import join
 from gpuinit._rules.parameters import Param, find_leaves, make_parameters
 from gpuinit._rules.plans import Plans
-from gpuinit._rules.ties import check_tied
+from gpuinit._rules.ties import Ties, check_tied
 from gpuinit._rules.torch_layers import torch_defaults, warn_of_own_initializations
 
 
@@ -105,33 +105,48 @@ def initialize(
     dtype = None if dtype is None else parse_dtype(dtype)
     prefix = check_prefix(prefix)
     _check_flags(buffers=buffers, frozen=frozen)
-    with paused_collector():
-        leaves = find_leaves(model, prefix)
-        left_alone = [leaf.name for leaf in leaves if leaf.is_buffer and not buffers]
-        found = make_parameters([leaf for leaf in leaves if buffers or not leaf.is_buffer], check_tied(tied))
-        asked_for = [param for param, _ in found if frozen or not param.frozen]
-        initializers, unused = choose_initializers(torch_defaults() if rules is None else rules, asked_for)
-        params = [param for param, _ in found]
-        choices, generators, plans = iter(initializers), root._spawn_named([param.name for param in params]), Plans()
-        steps = [
-            plan(param, array, next(choices), generator, plans, dtype)
-            if frozen or not param.frozen
-            else keep_frozen(param, array)
-            for (param, array), generator in zip(found, generators, strict=True)
-        ]
-        _warn_of_broken_ties(model, prefix, params)
-        if rules is None:
-            warn_of_own_initializations(params)
-        frozen_ones = [face for param in params if param.frozen for face in param.by_names]
-        unused = [rule for rule in unused if not any(matches(rule[0], face) for face in frozen_ones)]
-        if not prefix:  # for a part, rules for the whole may be more than it needs
-            warn_of_unused(unused)
-        return carry_out(steps, root, progress, left_alone, unused)
+    with paused_collector():  # until all but the report is gone again
+        return _initialize(model, rules, root, dtype, progress, prefix, check_tied(tied), buffers, frozen)
+
+
+def _initialize(
+    model: Any,
+    rules: Any,
+    root: Generator,
+    dtype: np.dtype[Any] | None,
+    progress: Progress,
+    prefix: str,
+    tied: Ties,
+    buffers: bool,
+    frozen: bool,
+) -> Report:
+    """Do what `initialize` does, with checked arguments; warnings are for the code that calls that."""
+    leaves = find_leaves(model, prefix)
+    left_alone = [leaf.name for leaf in leaves if leaf.is_buffer and not buffers]
+    found = make_parameters([leaf for leaf in leaves if buffers or not leaf.is_buffer], tied)
+    asked_for = [param for param, _ in found if frozen or not param.frozen]
+    initializers, unused = choose_initializers(torch_defaults() if rules is None else rules, asked_for)
+    params = [param for param, _ in found]
+    choices, generators, plans = iter(initializers), root._spawn_named([param.name for param in params]), Plans()
+    steps = [
+        plan(param, array, next(choices), generator, plans, dtype) if frozen or not param.frozen else keep_frozen(param, array)
+        for (param, array), generator in zip(found, generators, strict=True)
+    ]
+    _warn_of_broken_ties(model, prefix, params)
+    if rules is None:
+        warn_of_own_initializations(params, stacklevel=4)
+    frozen_ones = [face for param in params if param.frozen for face in param.by_names]
+    unused = [rule for rule in unused if not any(matches(rule[0], face) for face in frozen_ones)]
+    if not prefix:  # for a part, rules for the whole may be more than it needs
+        warn_of_unused(unused, stacklevel=4)
+    return carry_out(steps, root, progress, left_alone, unused)
 
 
 def _warn_of_broken_ties(model: Any, prefix: str, params: list[Param]) -> None:
     """Warn of weights that a model of Hugging Face's declares to be one, and that are not, as after `to_empty`."""
     declared = attribute(model, "all_tied_weights_keys")
+    if not declared:
+        return
     number_of = {name: number for number, param in enumerate(params) for name in param.names}
     for pair in declared.items() if is_a(declared, Mapping) else ():
         name, other = (join(prefix, name) for name in pair)
@@ -139,7 +154,7 @@ def _warn_of_broken_ties(model: Any, prefix: str, params: list[Param]) -> None:
             warnings.warn(
                 f"model declares {name} to be {other}, but they lie apart and get values of their own; tie them first, as "
                 "model.tie_weights() does",
-                stacklevel=3,
+                stacklevel=4,
             )
 
 

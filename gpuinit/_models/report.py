@@ -27,7 +27,7 @@ from gpuinit._rules.parameters import Param
 UNTOUCHED, WRITTEN = "untouched", "written"  # what stands for an initializer where none is known
 
 
-@dataclass
+@dataclass(slots=True)
 class Entry:
     """A parameter and what was done to it.
 

@@ -15,14 +15,30 @@ _MOST_WORK: Any = 10**5  # NumPy's annotations know only the special values
 
 
 class Memory(NamedTuple):
-    """The place of an array's elements: equal where arrays have all in common."""
+    """The place of an array's elements: equal where arrays have all in common.
+
+    `first` and `end` bound the bytes from the first to the last in memory; `start` is where the first element lies.
+    """
 
     device: str
+    first: int
+    end: int
     start: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     dtype: Any  # NumPy's, or torch's
     itemsize: int
+
+    @classmethod
+    def at(cls, device: str, start: int, shape: tuple[int, ...], strides: tuple[int, ...], dtype: Any, itemsize: int) -> Memory:
+        """Return that of an array with elements."""
+        first = last = start
+        for length, step in zip(shape, strides):
+            if step < 0:
+                first += (length - 1) * step
+            else:
+                last += (length - 1) * step
+        return cls(device, first, last + itemsize, start, shape, strides, dtype, itemsize)
 
     @property
     def layout(self) -> np.ndarray:
@@ -47,7 +63,7 @@ def overlap(a: Any, b: Any) -> bool:
 
 def memory_of(x: Any) -> Memory | None:
     """Where an array lies; None of one that has no elements, or cannot be filled."""
-    if type(x) in torch_private.tensor_types() and torch_private.is_plain(x):
+    if torch_private.is_plain(x):
         return _memory_of_plain_tensor(x)
     try:
         array = view_of(x).array
@@ -56,7 +72,7 @@ def memory_of(x: Any) -> Memory | None:
     if not array.size:
         return None
     start = array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
-    return Memory(str(getattr(array, "device", "cpu")), start, array.shape, array.strides, array.dtype, array.itemsize)
+    return Memory.at(str(getattr(array, "device", "cpu")), start, array.shape, array.strides, array.dtype, array.itemsize)
 
 
 def _memory_of_plain_tensor(x: Any) -> Memory | None:
@@ -64,7 +80,7 @@ def _memory_of_plain_tensor(x: Any) -> Memory | None:
     start, size = x.data_ptr(), x.element_size()
     if not (start and x.numel()):  # or it was freed
         return None
-    return Memory("cpu", start, tuple(x.shape), tuple(step * size for step in x.stride()), x.dtype, size)
+    return Memory.at("cpu", start, tuple(x.shape), tuple([step * size for step in x.stride()]), x.dtype, size)
 
 
 def _may_share(a: np.ndarray, b: np.ndarray) -> bool:
@@ -75,30 +91,18 @@ def _may_share(a: np.ndarray, b: np.ndarray) -> bool:
         return True
 
 
-class _Place(NamedTuple):
-    """The bytes from an array's first to its last, what of them it takes, and its name."""
-
-    device: str
-    start: int
-    end: int
-    memory: Memory
-    name: str
-
-
 def check_apart(memories: list[tuple[Memory, str]]) -> None:
     """Refuse arrays that share a part of their memory, whatever their strides: rows, columns, a transposed tie."""
-    earlier: list[_Place] = []  # those that reach beyond where the next begins
-    for place in sorted((_place(memory, name) for memory, name in memories), key=lambda place: place[:3]):
-        earlier = [other for other in earlier if other.device == place.device and other.end > place.start]
-        for other in earlier:
-            if _may_share(other.memory.layout, place.memory.layout):
+    earlier: list[tuple[Memory, str]] = []  # those that reach beyond where the next begins
+    for memory, name in sorted(memories, key=_by_place):
+        earlier = [(other, its) for other, its in earlier if other.device == memory.device and other.end > memory.first]
+        for other, its in earlier:
+            if _may_share(other.layout, memory.layout):
                 raise ValueError(
-                    f"model must have parameters that lie apart or are the same, got {other.name} and {place.name}, which overlap"
+                    f"model must have parameters that lie apart or are the same, got {its} and {name}, which overlap"
                 )
-        earlier.append(place)
+        earlier.append((memory, name))
 
 
-def _place(memory: Memory, name: str) -> _Place:
-    reaches = [(length - 1) * step for length, step in zip(memory.shape, memory.strides)]
-    start = memory.start + sum(reach for reach in reaches if reach < 0)
-    return _Place(memory.device, start, start + sum(map(abs, reaches)) + memory.itemsize, memory, name)
+def _by_place(named: tuple[Memory, str]) -> tuple[Any, ...]:
+    return named[0][:3]

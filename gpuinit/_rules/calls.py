@@ -50,6 +50,10 @@ class Call:
         self.function(x, **self.keywords, **{name: value for name, value in given.items() if name in taken})
 
     def __str__(self) -> str:
+        return self._text
+
+    @functools.cached_property
+    def _text(self) -> str:
         return f"{self.function.__name__}({', '.join(f'{name}={short_repr(value)}' for name, value in self.keywords.items())})"
 
 

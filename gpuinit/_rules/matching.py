@@ -13,6 +13,7 @@ from gpuinit._contract.arguments import is_a, short_repr, shorten, type_name
 from gpuinit._contract.arithmetic import exact
 from gpuinit._contract.generator import Generator
 from gpuinit._rules.calls import ByParam, Call, Initializer, Keep, RuleItem, module_of, name_of, parse_initializer
+from gpuinit._rules.modules import class_names
 from gpuinit._rules.parameters import Param
 
 Pattern = str | re.Pattern[str] | type
@@ -199,6 +200,7 @@ def matches(pattern: Pattern, param: Param) -> bool:
         return isinstance(param.owner, pattern)
     if param.name == pattern if pattern in param.shapes else fnmatch.fnmatchcase(param.name, pattern):
         return True
+    if param.owner is None:
+        return False
     name, _, own = pattern.partition(".")
-    classes = () if param.owner is None else type(param.owner).__mro__
-    return name in {cls.__name__ for cls in classes} and fnmatch.fnmatchcase(param.own_name, own or "*")
+    return name in class_names(param.owner.__class__) and fnmatch.fnmatchcase(param.own_name, own or "*")

@@ -61,11 +61,11 @@ def walk(root: Any) -> Iterator[tuple[str, Any, list[Held]]]:
 
 
 def tensor_numbers(root: Any) -> list[int]:
-    """Return the identities of all parameters and buffers within a module, in its order; 0 where there is none."""
-    found = []
+    """Return the identities of all parameters and buffers within a module, in its order."""
+    found: list[int] = []
     for module in root.modules():
         for own in (torch_private.own_parameters(module), torch_private.own_buffers(module)):
-            found += [id(tensor) if tensor is not None else 0 for _, tensor in own]
+            found += [id(tensor) for _, tensor in own if tensor is not None]
     return found
 
 

@@ -40,7 +40,7 @@ class Place(NamedTuple):
     owners: tuple[Any, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Param:
     """What is known of a parameter but its values.
 
@@ -144,7 +144,8 @@ def make_parameters(leaves: list[Leaf], tied: Ties = MappingProxyType({})) -> li
     groups = _group_ties(leaves, tied)
     named = name_ties([[leaf.name for leaf in group] for group in groups], tied)
     for group, names in zip(groups, named, strict=True):
-        shapes.update(dict.fromkeys(names, shapes[group[0].name]))
+        if len(names) > 1:
+            shapes.update(dict.fromkeys(names, shapes[group[0].name]))
     return [(_param(group, names, shapes), _fillable(group[0].array)) for group, names in zip(groups, named, strict=True)]
 
 
@@ -184,8 +185,10 @@ def _param(group: list[Leaf], names: list[str], shapes: Shapes) -> Param:
     first = group[0]
     dtype = first.array.dtype
     dtype_name = getattr(dtype, "name", str(dtype).removeprefix("torch."))  # without NumPy's byte order
+    frozen = any(map(_is_frozen, group))
+    if len(names) == 1:
+        return Param(first.name, shapes[first.name], dtype_name, first.owners, shapes, (), frozen)
     owners = {leaf.name: leaf.owners for leaf in group}
-    frozen = any(_is_frozen(leaf) for leaf in group)
     own = owners.get(names[0], first.owners)
     return Param(names[0], shapes[first.name], dtype_name, own, shapes, places_of(names, owners), frozen)
 
@@ -197,10 +200,13 @@ def places_of(names: Sequence[str], owners: Mapping[str, tuple[Any, ...]] = Mapp
 
 def _is_frozen(leaf: Leaf) -> bool:
     """Whether a leaf is a torch parameter without a gradient; the tensors of a `state_dict` never have one, and are none."""
-    array = leaf.array.tensor if isinstance(leaf.array, Unfit) else leaf.array
-    parameters = array.originals if isinstance(array, Parametrized) else [array]
     torch = sys.modules.get("torch")
-    return torch is not None and any(is_a(x, torch.nn.Parameter) and not x.requires_grad for x in parameters)
+    if torch is None:
+        return False
+    array = leaf.array.tensor if isinstance(leaf.array, Unfit) else leaf.array
+    if isinstance(array, Parametrized):
+        return any(not x.requires_grad for x in array.originals if is_a(x, torch.nn.Parameter))
+    return is_a(array, torch.nn.Parameter) and not array.requires_grad
 
 
 _DEEPEST = 200  # nesting of a model; Python's own limit may pass for an error of a node's
@@ -255,13 +261,14 @@ def _group_ties(leaves: list[Leaf], tied: Ties) -> list[list[Leaf]]:
         if not memory and not of_other:
             same[key] = other
     groups: dict[Any, list[Leaf]] = {}
-    memories: dict[Any, list[Memory]] = {}
+    memories: list[tuple[Memory, str]] = []
     for leaf in leaves:
         key, memory = identities[leaf.name]
-        key = same.get(key, key)
-        groups.setdefault(key, []).append(leaf)
-        memories[key] = memory
-    check_apart([(memory, groups[key][0].name) for key, found in memories.items() for memory in found])
+        group = groups.setdefault(same.get(key, key) if same else key, [])
+        if not group:
+            memories += [(one, leaf.name) for one in memory]
+        group.append(leaf)
+    check_apart(memories)
     return list(groups.values())
 
 

@@ -31,6 +31,8 @@ def name_ties(groups: Iterable[Sequence[str]], tied: Ties) -> list[list[str]]:
         If `tied` has two names that no group has, or names of two groups, or chooses two streams for one group.
     """
     all_names = [sorted(group) for group in groups]
+    if not tied:
+        return all_names
     group_of = {name: number for number, group in enumerate(all_names) for name in group}
     chosen: dict[int, set[str]] = {}
     for name, stream in tied.items():

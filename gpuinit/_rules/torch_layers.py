@@ -11,7 +11,7 @@ from typing import Any
 
 from gpuinit._contract.arguments import shorten
 from gpuinit._initializers.basic import constant_, uniform_
-from gpuinit._rules.calls import by_param
+from gpuinit._rules.calls import Call, by_param
 from gpuinit._rules.matching import Rule, ready_made
 from gpuinit._rules.padding import zero_padding_row
 from gpuinit._rules.parameters import Param
@@ -26,6 +26,7 @@ _OWN_INITIALIZATIONS = (
     "_initialize_weights",
 )
 _RECURRENT = r"(?:weight|bias)_(?:ih|hh|hr)(_l\d+(?:_reverse)?)?"
+_ATTENTION = "in_proj_(?:weight|bias)|[qkv]_proj_weight|bias_[kv]"
 _KAIMING = "kaiming_uniform_(a=sqrt(5))"
 
 
@@ -79,11 +80,8 @@ def torch_defaults() -> list[Rule]:
     norm.bias zeros_()
     """
     return [
-        ("*", by_param(_of_transformer)),
-        ("*out_proj.bias", by_param(_attention_output)),
-        _rule("MultiheadAttention", "in_proj_weight|[qkv]_proj_weight", "xavier_uniform_"),
-        _rule("MultiheadAttention", "bias_[kv]", "xavier_normal_"),
-        _rule("MultiheadAttention", "in_proj_bias", "zeros_"),
+        ("*", by_param(_of_outer_layer)),
+        _rule("MultiheadAttention", _ATTENTION, by_param(_attention)),
         _rule("Linear|_ConvNd", "weight", by_param(_weight)),
         _rule("Linear|_ConvNd", "bias", by_param(_bias)),
         _rule("Bilinear", "weight|bias", by_param(_bilinear)),
@@ -95,8 +93,8 @@ def torch_defaults() -> list[Rule]:
     ]
 
 
-def warn_of_own_initializations(params: Iterable[Param]) -> None:
-    """Warn of modules that have an initialization that torch's defaults do not know; the warning is for the caller's caller."""
+def warn_of_own_initializations(params: Iterable[Param], stacklevel: int) -> None:
+    """Warn of modules that have an initialization that torch's defaults do not know."""
     classes = dict.fromkeys(type(owner) for param in params for owner in param.owners)
     methods = ((cls, next((name for name in _OWN_INITIALIZATIONS if _defines(cls, name)), None)) for cls in classes)
     if own := [f"{cls.__name__}.{name}" for cls, name in methods if name]:
@@ -104,7 +102,7 @@ def warn_of_own_initializations(params: Iterable[Param]) -> None:
             f"model has an initialization of its own, which is not called ({', '.join(shorten(own))}): its layers get torch's "
             "defaults; give rules for it, or rules=gpuinit.rules.torch_defaults() if those are meant",
             UserWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
 
 
@@ -139,7 +137,7 @@ def _guess_classes(param: Param) -> set[str]:
     weight, bias = _beside(param, "weight"), _beside(param, "bias")
     if re.fullmatch(_RECURRENT, param.own_name):
         return {"RNNBase"}
-    if re.fullmatch("in_proj_(?:weight|bias)|[qkv]_proj_weight|bias_[kv]", param.own_name):
+    if re.fullmatch(_ATTENTION, param.own_name):
         return {"MultiheadAttention"}
     if _beside(param, "running_mean") is not None or (weight is not None and weight == bias):
         return {"_NormBase"}
@@ -162,21 +160,28 @@ def _beside(param: Param, own_name: str) -> tuple[int, ...] | None:
     return param.shapes.get(param.name.removesuffix(param.own_name) + own_name)
 
 
-def _within(n: int) -> Any:
+@functools.lru_cache
+def _within(n: int) -> Call:
     """Uniform on ±1/√n; 0 for n = 0, as torch does for layers without inputs."""
     bound = 1 / math.sqrt(n) if n else 0.0
-    return functools.partial(uniform_, a=-bound, b=bound)
+    return Call(uniform_, {"a": -bound, "b": bound})
 
 
 def _weight(param: Param) -> Any:
     """What an embedding and its output layer share is the embedding's."""
-    embeds = any({"Embedding", "EmbeddingBag"} & _classes(face.owner) for face in param.by_names)
+    embeds = param.places and any({"Embedding", "EmbeddingBag"} & _classes(face.owner) for face in param.by_names)
     return None if embeds else _KAIMING
 
 
 def _bias(param: Param) -> Any:
     weight = _beside(param, "weight")
     return None if weight is None else _within(math.prod(weight[1:]))
+
+
+def _attention(param: Param) -> str:
+    if param.own_name == "in_proj_bias":
+        return "zeros_"
+    return "xavier_normal_" if param.own_name.startswith("bias_") else "xavier_uniform_"
 
 
 def _bilinear(param: Param) -> Any:
@@ -192,13 +197,12 @@ def _recurrent(param: Param) -> Any:
     return None if weight is None else _within(weight[1])
 
 
-def _attention_output(param: Param) -> Any:
-    """MultiheadAttention sets the bias of its output layer, which is a module of its own, to 0."""
+def _of_outer_layer(param: Param) -> Any:
+    """Transformer draws all matrices within it; MultiheadAttention sets the bias of its output layer, itself a module, to 0."""
+    if len(param.shape) > 1:
+        return "xavier_uniform_" if any("Transformer" in _classes(owner) for owner in param.owners) else None
     outer = param.name.removesuffix("out_proj.bias")
+    if outer == param.name or f"{outer}in_proj_bias" not in param.shapes:
+        return None
     known = not param.owners or any("MultiheadAttention" in _classes(owner) for owner in param.owners[-2:-1])
-    return "zeros_" if known and f"{outer}in_proj_bias" in param.shapes else None
-
-
-def _of_transformer(param: Param) -> Any:
-    inside = any("Transformer" in _classes(owner) for owner in param.owners)
-    return "xavier_uniform_" if inside and len(param.shape) > 1 else None
+    return "zeros_" if known else None

@@ -34,6 +34,8 @@ def why_unfit(tensor: Any, own_name: str = "", module: Any = None, fsdp: Any = N
     torch = sys.modules.get("torch")
     if torch is None or not is_a(tensor, torch.Tensor) or torch.nn.parameter.is_lazy(tensor):
         return ""
+    if type(tensor) is torch.nn.Parameter and not tensor.__dict__:  # without a mark of any library
+        return _why_computed(own_name, module)
     if reason := why_partitioned(tensor):
         return f"is {reason}"
     if torch_private.is_of_fsdp1(tensor) and (fsdp is None or fsdp.training_state.name != "SUMMON_FULL_PARAMS"):
@@ -41,23 +43,25 @@ def why_unfit(tensor: Any, own_name: str = "", module: Any = None, fsdp: Any = N
             "is a piece of FSDP1's flattened parameter, without a shape of its own; initialize the model before it is wrapped, "
             "or the wrapper within FullyShardedDataParallel.summon_full_params, or shard with fully_shard"
         )
-    if computed := _computed_from(own_name, module):
-        return (
-            f"is only what {computed} is computed from before each call, by weight_norm, spectral_norm or pruning; initialize "
-            "the module before that, or use torch.nn.utils.parametrizations, or keep the parameter by a rule"
-        )
+    if reason := _why_computed(own_name, module):
+        return reason
     if _is_packed(tensor):
         kind = f"{type(tensor).__name__} of {tensor.dtype}"
         return f"is a {kind}, packed by a quantization; initialize the model before it is quantized"
     return ""
 
 
-def _computed_from(own_name: str, module: Any) -> str:
-    """The name of the plain attribute that a hook of the module computes from this parameter and others; empty if none does."""
-    base, _, suffix = own_name.rpartition("_")
-    if not base or suffix not in ("g", "v", "u", "orig") or not torch_private.has_forward_pre_hooks(module):
+def _why_computed(own_name: str, module: Any) -> str:
+    """Say that a hook of the module computes a plain attribute from this parameter and others; empty if none does."""
+    computed, _, suffix = own_name.rpartition("_")
+    if not computed or suffix not in ("g", "v", "u", "orig") or not torch_private.has_forward_pre_hooks(module):
         return ""
-    return base if hasattr(vars(module).get(base), "shape") else ""
+    if not hasattr(vars(module).get(computed), "shape"):
+        return ""
+    return (
+        f"is only what {computed} is computed from before each call, by weight_norm, spectral_norm or pruning; initialize "
+        "the module before that, or use torch.nn.utils.parametrizations, or keep the parameter by a rule"
+    )
 
 
 def _is_packed(tensor: Any) -> bool:

@@ -26,7 +26,7 @@ LEAST_ERFINV = 2.0**-31  # of the length of an interval whose inverse error func
 class Drawn(NamedTuple):
     """What was drawn: by what, what it asked for if that is known, and whether all machines get the same bits.
 
-    `bounds` are those of a uniform variable, which the inverse error function may follow.
+    Draws that are alike may be one object. `bounds` are those of a uniform variable, which the inverse error function may follow.
     """
 
     by: Call | str

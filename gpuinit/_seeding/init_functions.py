@@ -68,7 +68,7 @@ def run(name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
     if name in _OVERRIDABLE and torch.overrides.has_torch_function_variadic(x):
         return torch.overrides.handle_torch_function(_FUNCTIONS[name], (x,), x, *rest, **keywords)
     interception = interception_here()
-    are_plain = all(type(value) in _PLAIN for value in (*rest, *keywords.values()))
+    are_plain = _PLAIN.issuperset(map(type, (*rest, *keywords.values())))
     call = (_call_of if are_plain else _call_of.__wrapped__)(name, *rest, **keywords)
     if interception is None:
         for other in list(_active):
@@ -96,8 +96,8 @@ def _call_of(name: str, /, *arguments: Any, **keywords: Any) -> Call | None:
 
 @functools.cache
 def _stand_in_code(name: str) -> CodeType:
-    code = _stand_in.__code__
-    return code.replace(co_consts=tuple(name if constant == "NAME" else constant for constant in code.co_consts), co_name=name)
+    code, constants = _stand_in.__code__, {"NAME": name, "RUN": run}
+    return code.replace(co_consts=tuple(constants.get(constant, constant) for constant in code.co_consts), co_name=name)
 
 
 @functools.cache
@@ -116,6 +116,5 @@ def _names(name: str) -> tuple[str, ...]:
 
 
 def _stand_in(*args: Any, **keywords: Any) -> Any:
-    from gpuinit._seeding.init_functions import run  # the code runs as that of a function of another module
-
-    return run("NAME", args, keywords)
+    do: Any = "RUN"  # a constant of the code, which will be that of a function of another module, where `run` is no name
+    return do("NAME", args, keywords)

@@ -96,6 +96,7 @@ class Interception(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self._ledger = ledger
         self._plans = Plans()
+        self._drawn: dict[int, Drawn] = {}  # by what was asked for, which is the same for layers that are alike
         self._views = ShardedViews()
         self._process = os.getpid()
         self._paused = False
@@ -174,11 +175,12 @@ class Interception(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _perform(self, source: Source, x: Any, generator: Generator) -> Drawn:
         if not isinstance(source, Call):
             return source(x, generator)
-        write, asked = self._plans.plan(source, x, generator)
-        if write:
-            write.perform()
-        bounds = (source.keywords.get("a", 0.0), source.keywords.get("b", 1.0)) if source.function is uniform_ else None
-        return Drawn(source, asked, asked is None or asked.is_exact, bounds)
+        asked = self._plans.perform(source, x, generator)
+        drawn = self._drawn.get(id(asked))
+        if drawn is None or asked is None or drawn.by is not source:
+            bounds = (source.keywords.get("a", 0.0), source.keywords.get("b", 1.0)) if source.function is uniform_ else None
+            drawn = self._drawn[id(asked)] = Drawn(source, asked, asked is None or asked.is_exact, bounds)
+        return drawn
 
     def _erfinv(self, x: Any, to: Any) -> bool:
         """Fill a tensor with the inverse error function of another one, which may be itself; False if that was not just drawn

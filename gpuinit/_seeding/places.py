@@ -25,10 +25,12 @@ class Places:
         self._storages: dict[Any, list[Held]] = {}
         self._modules: dict[int, str] = {}
         self._found: list[Held] = []
-        self._numbers = tensor_numbers(model)
+        self._numbers: list[int] = []
         with paused_collector():
             for name, module, tensors in walk(model):
                 full = join(prefix, name)
+                if id(module) not in self._modules:
+                    self._numbers += [id(held.array) for held in tensors]
                 self._modules[id(module)] = min(full, self._modules.get(id(module), full))
                 self._found += [held._replace(name=join(prefix, held.name)) for held in tensors] if prefix else tensors
             for held in sorted(self._found, key=lambda held: held.name):
@@ -38,12 +40,13 @@ class Places:
         number = id(held.array)
         known = self._tensors.get(number)
         if known is None:
-            known = held
-            storage = torch_private.storage(held.array)
-            if storage is not None:
-                others = self._storages.setdefault(storage, [])
+            known, storage = held, torch_private.storage(held.array)
+            if storage in self._storages:
+                others = self._storages[storage]
                 known = next((other for other in others if _same_memory(other.array, held.array)), held)
                 others.append(held)
+            elif storage is not None:
+                self._storages[storage] = [held]
             self._tensors[number] = known
         self.held.setdefault(known.name, known)
         self.names.setdefault(known.name, []).append(held.name)

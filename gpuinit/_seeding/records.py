@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from gpuinit._backends import torch_private
 from gpuinit._backends.targets import Asked
@@ -10,55 +10,65 @@ from gpuinit._models.report import WRITTEN
 from gpuinit._seeding.draws import Drawn
 
 
-class Record:
-    """What happened to a parameter or buffer so far."""
+class Record(NamedTuple):
+    """What happened to a parameter or buffer so far. It never changes: thousands of layers that are drawn alike share one.
 
-    __slots__ = ("_all_known", "_are_exact", "_known", "drawn", "is_whole", "is_written")
+    `drawn` is the last draw, `is_whole` says that it went to all of the parameter, `is_written` that something else was written
+    since, `are_exact` that all writes so far were exact. `known` are the bytes whose values do not depend on those of before;
+    None stands for all.
+    """
 
-    def __init__(self) -> None:
-        self.drawn: Drawn | None = None  # the last
-        self.is_whole = False  # that it went to all of the parameter
-        self.is_written = False  # in another way, since
-        self._are_exact = True  # all writes so far
-        # Of which bytes the values do not depend on those of before: all, or these.
-        self._all_known = False
-        self._known: list[tuple[int, int]] = []
+    drawn: Drawn | None = None
+    is_whole: bool = False
+    is_written: bool = False
+    are_exact: bool = True
+    known: tuple[tuple[int, int], ...] | None = ()
 
-    def drew(self, drawn: Drawn, held: Any, x: Any) -> None:
-        self._are_exact = self._are_exact and drawn.exact
-        self.is_whole = self._cover(held, x, drawn.exact)
-        self.drawn, self.is_written = drawn, False
+    @classmethod
+    def of_whole(cls, drawn: Drawn) -> Record:
+        """Return that of a draw into all of a parameter, whatever was there before."""
+        return cls(drawn, is_whole=True, are_exact=drawn.exact, known=None)
 
-    def wrote(self, held: Any, x: Any, exact: bool, constant: bool) -> None:
-        self._are_exact = self._are_exact and exact
-        if constant:
-            self._cover(held, x, exact)
-        self.is_written = True
+    def drew(self, drawn: Drawn, held: Any, x: Any) -> Record:
+        if _is_all_of(held, x):
+            return self.of_whole(drawn)
+        return self._replace(
+            drawn=drawn,
+            is_whole=False,
+            is_written=False,
+            are_exact=self.are_exact and drawn.exact,
+            known=self._known_with(x),
+        )
 
-    def moved(self) -> None:
-        """Take down that it has other memory since the last write that was seen."""
-        self._are_exact = False
-        self.is_written = True
+    def wrote(self, held: Any, x: Any, exact: bool, constant: bool) -> Record:
+        if constant and _is_all_of(held, x):
+            return self._replace(is_written=True, are_exact=exact, known=None)
+        known = self._known_with(x) if constant else self.known
+        return self._replace(is_written=True, are_exact=self.are_exact and exact, known=known)
 
-    def _cover(self, held: Any, x: Any, exact: bool) -> bool:
-        """Take down that the values of `x` are new; return whether that is all of the parameter."""
-        is_all = _is_all_of(held, x)
-        if is_all:
-            self._all_known, self._are_exact = True, exact
-        elif x.is_contiguous():
-            self._known.append(torch_private.span(x))
-        return is_all
+    def moved(self) -> Record:
+        """Return that of a parameter with other memory since the last write that was seen."""
+        return self._replace(is_written=True, are_exact=False)
+
+    def _known_with(self, x: Any) -> tuple[tuple[int, int], ...] | None:
+        if self.known is None or not x.is_contiguous():
+            return self.known
+        start, end = torch_private.span(x)
+        if self.known and self.known[-1][1] == start:  # as of row after row
+            (first, _), before = self.known[-1], self.known[:-1]
+            return *before, (first, end)
+        return *self.known, (start, end)
 
     def is_exact(self, held: Any) -> bool:
         """Whether all machines have these values to the last bit."""
-        if self._all_known:
-            return self._are_exact
+        if self.known is None:
+            return self.are_exact
         start, end = torch_private.span(held)
-        for first, last in sorted(self._known):
+        for first, last in sorted(self.known):
             if first > start:
                 break
             start = max(start, last)
-        return self._are_exact and start >= end
+        return self.are_exact and start >= end
 
     @property
     def text(self) -> str:

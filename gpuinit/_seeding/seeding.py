@@ -14,6 +14,7 @@ from gpuinit._contract.arguments import boolean, short_repr, shorten, type_name
 from gpuinit._contract.generator import Generator
 from gpuinit._models.report import UNTOUCHED, Entry, Report
 from gpuinit._models.steps import check_prefix, root_of
+from gpuinit._rules.collector import paused_collector
 from gpuinit._rules.modules import Held, join
 from gpuinit._rules.parameters import Param, Shapes, places_of
 from gpuinit._seeding.broken_ties import mend
@@ -85,8 +86,9 @@ def seeded(model: Any, *, seed: int | Generator, strict: bool = False, prefix: s
         raise RuntimeError("gpuinit.seeded must not be compiled; call the code without torch.compile")
     report = Report([], root)
     report.mended = [join(prefix, name) for name in mend(model)]
-    places = Places(model, prefix)
-    ledger = _ModelLedger(places, Streams(root, places.held))
+    with paused_collector():
+        places = Places(model, prefix)
+        ledger = _ModelLedger(places, Streams(root, places.held))
     interception = Interception(ledger)
     with no_other_draws(), replaced_by(interception), interception:
         yield report
@@ -104,6 +106,9 @@ def seeded(model: Any, *, seed: int | Generator, strict: bool = False, prefix: s
         )
 
 
+_NOTHING = Record()
+
+
 class _ModelLedger(Ledger):
     """Draws into a model that is there, from the streams of its names."""
 
@@ -111,6 +116,7 @@ class _ModelLedger(Ledger):
         self._places = places
         self._streams = streams
         self._records: dict[str, Record] = {}
+        self._of_whole: dict[int, Record] = {}  # those of draws into all of a parameter, which keep the draws alive
         self._without_values: dict[Any, Any] = {}  # storages, and what keeps their numbers
 
     def knows(self, x: Any) -> bool:
@@ -131,38 +137,41 @@ class _ModelLedger(Ledger):
 
     def drew(self, draw: Draw, drawn: Drawn) -> None:
         self._has_values(draw.to)
-        if draw.entry is not None and draw.to.numel():
-            self._record(draw.entry).drew(drawn, draw.entry.array, draw.to)
+        held = draw.entry
+        if held is None or not draw.to.numel():
+            return
+        if draw.to is held.array:
+            record = self._of_whole.get(id(drawn))
+            if record is None:
+                record = self._of_whole[id(drawn)] = Record.of_whole(drawn)
+        else:
+            record = self._records.get(held.name, _NOTHING).drew(drawn, held.array, draw.to)
+        self._records[held.name] = record
 
     def wrote(self, x: Any, exact: bool, constant: bool = False) -> None:
         self._has_values(x)
         if x.numel() and (held := self._places.find(x)):
-            self._record(held).wrote(held.array, x, exact, constant)
+            record = self._records.get(held.name, _NOTHING)
+            self._records[held.name] = record.wrote(held.array, x, exact, constant)
 
     def _has_values(self, x: Any) -> None:
         if self._without_values:
             self._without_values.pop(torch_private.storage(x), None)
 
-    def _record(self, held: Held) -> Record:
-        record = self._records.get(held.name)
-        if record is None:
-            record = self._records[held.name] = Record()
-        return record
-
     def finish(self, model: Any, prefix: str) -> _Outcome:
         """Return what happened to the model as it is now."""
-        places = self._places if self._places.are_those_of(model) else Places(model, prefix)
-        return _Outcome(places, [(held, self._record_of(held.array)) for held in places.in_order()])
+        with paused_collector():
+            places = self._places if self._places.are_those_of(model) else Places(model, prefix)
+            return _Outcome(places, [(held, self._record_of(held.array)) for held in places.in_order()])
 
     def _record_of(self, x: Any) -> Record | None:
         """Return what happened to a parameter; of one that was replaced by another tensor, that it was written."""
-        if torch_private.storage(x) in self._without_values:
+        if self._without_values and torch_private.storage(x) in self._without_values:
             return None
         before = self._places.find(x)
         record = None if before is None else self._records.get(before.name)
         if before is None or self._places.has_moved(before):
-            record = record or Record()
-            record.moved()
+            return (record or _NOTHING).moved()
         return record
 
 

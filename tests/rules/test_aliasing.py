@@ -12,7 +12,7 @@ START = 2**40
 
 
 def bytes_at(start, shape, strides):
-    return Memory("cpu", START + start, shape, strides, "int8", 1)
+    return Memory.at("cpu", START + start, shape, strides, "int8", 1)
 
 
 # The example of two views in the documentation of numpy.shares_memory, which takes minutes to decide exactly.
