@@ -13,6 +13,7 @@ from gpuinit._backends.threads import get_num_threads, set_num_threads
 from gpuinit._contract.digests import CONTRACT_VERSION, digest
 from gpuinit._contract.generator import Generator, default_generator, manual_seed
 from gpuinit._contract.shards import Shard
+from gpuinit._initializers.axes import fans
 from gpuinit._initializers.basic import constant_, normal_, ones_, trunc_, trunc_normal_, uniform_, zeros_
 from gpuinit._initializers.fans import Mode, NonLinearity, calculate_gain
 from gpuinit._initializers.scaled import (
@@ -92,6 +93,7 @@ __all__ = [
     "digest",
     "dirac_",
     "eye_",
+    "fans",
     "get_num_threads",
     "initialize",
     "kaiming_normal_",

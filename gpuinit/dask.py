@@ -23,12 +23,14 @@ from typing import Any
 
 import numpy as np
 
+from gpuinit._backends.operations import Matrix
 from gpuinit._contract.arguments import attribute, integer, is_a, is_integer, short_repr, type_name, unwrap
 from gpuinit._contract.digests import CONTRACT_VERSION
 from gpuinit._contract.dtypes import as_dtype, working
 from gpuinit._contract.generator import Generator, default_generator
 from gpuinit._contract.shards import MOST_ELEMENTS, Shard
 from gpuinit._initializers import basic, scaled, structured
+from gpuinit._initializers.axes import read_layout
 
 try:
     import dask.array as da
@@ -146,20 +148,70 @@ def _array(fill: _Fill, chunks: tuple[tuple[int, ...], ...]) -> Any:
 
 
 def _orthogonal(fill: _Fill, chunks: tuple[tuple[int, ...], ...]) -> Any:
-    """By the QR factorisation of a tall matrix of normals, cut along its longer axis, R's diagonal being made positive."""
+    """Each matrix from words of its own, one after the other."""
     if not math.prod(fill.shape):
         return _array(fill, chunks)
-    rows, columns, kernel = fill.shape[0], math.prod(fill.shape[1:]), math.prod(fill.shape[2:])
-    tall = rows >= columns
-    heights, width = (chunks[0], columns) if tall else (tuple(kernel * length for length in chunks[1]), rows)
-    real = working(fill.dtype)
-    drawn = np.result_type(real, np.complex64) if fill.dtype.kind == "c" else real
-    normals = replace(fill, initializer=basic.normal_, parameters={}, shape=(sum(heights), width), dtype=drawn)
+    matrices = read_layout(fill.shape, {name: value for name, value in fill.parameters.items() if name != "gain"}).matrices()
+    if len(matrices) == 1 and matrices[0].order == tuple(range(len(fill.shape))) and matrices[0].row_axes == 1:
+        kernel = math.prod(fill.shape[2:])
+        tall = fill.shape[0] >= fill.shape[1] * kernel
+        heights = [chunks[0] if tall else tuple(kernel * length for length in chunks[1])]
+    else:
+        heights = [_heights(matrix, fill.dtype) for matrix in matrices]
+    lengths = [length * _width(matrix) for matrix, own in zip(matrices, heights) for length in own]
+    drawn = np.result_type(working(fill.dtype), np.complex64) if fill.dtype.kind == "c" else working(fill.dtype)
+    words = replace(fill, initializer=basic.normal_, parameters={}, shape=(sum(lengths),), dtype=drawn)
+    normals, first, found = _array(words, (tuple(lengths),)), 0, {}
+    for matrix, own in zip(matrices, heights):
+        size = math.prod(matrix.shape)
+        found[tuple(part.start for part in matrix.place)] = _matrix(normals[first : first + size], matrix, own, fill)
+        first += size
+    return _joined(found).rechunk(chunks)
+
+
+def _width(matrix: Matrix) -> int:
+    """Return the shorter side."""
+    rows = math.prod(matrix.shape[axis] for axis in matrix.order[: matrix.row_axes])
+    return min(rows, math.prod(matrix.shape) // rows)
+
+
+def _heights(matrix: Matrix, dtype: np.dtype[Any]) -> tuple[int, ...]:
+    """Return lengths of chunks along the longer side."""
+    width = _width(matrix)
+    heights: tuple[int, ...] = da.core.normalize_chunks(("auto", -1), (math.prod(matrix.shape) // width, width), dtype=dtype)[0]
+    return heights
+
+
+def _matrix(normals: Any, matrix: Matrix, heights: tuple[int, ...], fill: _Fill) -> Any:
+    """By the QR factorisation of a tall matrix of normals, cut along its longer axis, R's diagonal being made positive."""
+    width = _width(matrix)
+    tall = normals.map_blocks(
+        _as_rows, width, new_axis=1, chunks=(heights, (width,)), dtype=normals.dtype, meta=fill.empty((0, 0))
+    )
     # In double precision: the chunks decide in what order sums are rounded, and a square Q may show a thousandfold of that
-    q, r = da.linalg.qr(_array(normals, (heights, (width,))).astype(np.result_type(drawn, np.float64)))
+    q, r = da.linalg.qr(tall.astype(np.result_type(normals.dtype, np.float64)))
     diagonal = da.diagonal(r)
     q = (q * (diagonal / abs(diagonal) * float(fill.parameters["gain"]))).astype(fill.dtype)
-    return (q if tall else q.T).reshape(fill.shape).rechunk(chunks)
+    rows = math.prod(matrix.shape[axis] for axis in matrix.order[: matrix.row_axes])
+    q = q if rows >= math.prod(matrix.shape) // rows else q.T
+    return q.reshape(tuple(matrix.shape[axis] for axis in matrix.order)).transpose(
+        *map(matrix.order.index, range(len(matrix.order)))
+    )
+
+
+def _as_rows(normals: Any, width: int) -> Any:
+    return normals.reshape(-1, width)
+
+
+def _joined(found: dict[tuple[int, ...], Any]) -> Any:
+    """Return the array of arrays that begin at these places."""
+    for axis in reversed(range(len(next(iter(found))))):
+        rows: dict[tuple[int, ...], list[Any]] = {}
+        for place in sorted(found):
+            rows.setdefault((*place[:axis], 0, *place[axis + 1 :]), []).append(found[place])
+        found = {place: parts[0] if len(parts) == 1 else da.concatenate(parts, axis) for place, parts in rows.items()}
+    (whole,) = found.values()
+    return whole
 
 
 def _lazy(initializer: Callable[..., Any], make: Callable[..., Any] = _array, but: str = "") -> Callable[..., Any]:

@@ -5,6 +5,9 @@ An initializer comes to exactly one operation, once everything about its argumen
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple, Protocol, assert_never
 
 from gpuinit._contract.distributions import Distribution, Normal
@@ -43,18 +46,44 @@ class Sparse(NamedTuple):
     stream: Stream
 
 
+class Parts(NamedTuple):
+    """Fill the parts of an array along an axis, each from a distribution of its own, and all from the words of the whole."""
+
+    axis: int
+    lengths: tuple[int, ...]
+    distributions: tuple[Distribution, ...]
+    stream: Stream
+
+
+class Matrix(NamedTuple):
+    """A matrix in an array: the elements at a place, whose rows are the first `row_axes` of its axes in this order."""
+
+    place: tuple[slice, ...]
+    order: tuple[int, ...]
+    row_axes: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its lengths along the axes of the array."""
+        return tuple(part.stop - part.start for part in self.place)
+
+
 class Orthogonal(NamedTuple):
-    """Write gain * Q, Q Haar-distributed with orthonormal columns (rows, if there are fewer rows than columns)."""
+    """Write gain * Q to each matrix, Q Haar-distributed with orthonormal columns (rows, if there are fewer rows than columns).
+
+    The matrices take the stream's words one after the other. What lies in none of them becomes 0.
+    """
 
     gain: float
     stream: Stream
+    matrices: tuple[Matrix, ...]
 
 
 class Truncate(NamedTuple):
     """Round each element toward zero."""
 
 
-Operation = Fill | Constant | Eye | Dirac | Sparse | Orthogonal | Truncate
+Operation = Fill | Parts | Constant | Eye | Dirac | Sparse | Orthogonal | Truncate
 
 
 # An array of a GPU, what it is filled from, and the stream; a `Point` has none.
@@ -72,7 +101,9 @@ class Backend(Protocol):
     def eye(self, x: Any, shard: Shard | None = None) -> None: ...
     def dirac(self, x: Any, groups: int, shard: Shard | None = None) -> None: ...
     def sparse(self, x: Any, zeros: int, values: Normal, stream: Stream, shard: Shard | None = None) -> None: ...
-    def orthogonal(self, x: Any, gain: float, stream: Stream, shard: Shard | None = None) -> None: ...
+    def orthogonal(
+        self, x: Any, gain: float, stream: Stream, shard: Shard | None = None, *, row_axes: int = 1, first: int = 0
+    ) -> None: ...
     def truncate(self, x: Any) -> None: ...
 
 
@@ -89,9 +120,58 @@ def perform(backend: Backend, x: Any, operation: Operation, shard: Shard | None)
             backend.dirac(x, operation.groups, shard)
         case Sparse():
             backend.sparse(x, operation.zeros, operation.values, operation.stream, shard)
+        case Parts():
+            _perform_parts(backend, x, operation, shard)
         case Orthogonal():
-            backend.orthogonal(x, operation.gain, operation.stream, shard)
+            _perform_matrices(backend, x, operation, shard)
         case Truncate():
             backend.truncate(x)
         case _:
             assert_never(operation)
+
+
+def _perform_parts(backend: Backend, x: Any, operation: Parts, shard: Shard | None) -> None:
+    whole = shard or _whole(x)
+    ends = [0, *accumulate(operation.lengths)]
+    for start, stop, distribution in zip(ends, ends[1:], operation.distributions):
+        index = [slice(0, length) for length in whole.global_shape]
+        index[operation.axis] = slice(start, stop)
+        if common := _common(whole, index):
+            backend.fill(x[_within(common, whole.start)], distribution, operation.stream, Shard(whole.global_shape, common))
+
+
+def _perform_matrices(backend: Backend, x: Any, operation: Orthogonal, shard: Shard | None) -> None:
+    whole = shard or _whole(x)
+    if sum(math.prod(matrix.shape) for matrix in operation.matrices) < math.prod(whole.global_shape):
+        backend.constant(x, x.dtype.type(0))
+    first = 0
+    for matrix in operation.matrices:
+        if common := _common(whole, matrix.place):
+            part = x[_within(common, whole.start)].transpose(matrix.order)
+            backend.orthogonal(
+                part, operation.gain, operation.stream, _part_of(matrix, common), row_axes=matrix.row_axes, first=first
+            )
+        first += math.prod(matrix.shape)
+
+
+def _part_of(matrix: Matrix, index: tuple[slice, ...]) -> Shard | None:
+    """Return which part of a matrix an index of the whole array is; None of all of it."""
+    if index == matrix.place:
+        return None
+    within = _within(index, [own.start for own in matrix.place])
+    return Shard(tuple(matrix.shape[axis] for axis in matrix.order), tuple(within[axis] for axis in matrix.order))
+
+
+def _whole(x: Any) -> Shard:
+    return Shard(x.shape, (slice(None),) * x.ndim)
+
+
+def _common(shard: Shard, index: Sequence[slice]) -> tuple[slice, ...]:
+    """Return what a shard and an index of the whole have in common; nothing if that has no elements."""
+    common = tuple(slice(max(own.start, part.start), min(own.stop, part.stop)) for own, part in zip(shard.index, index))
+    return common if all(part.start < part.stop for part in common) else ()
+
+
+def _within(index: Sequence[slice], start: Sequence[int]) -> tuple[slice, ...]:
+    """Return an index of the whole as one of a part of it that begins there."""
+    return tuple(slice(own.start - first, own.stop - first) for own, first in zip(index, start))

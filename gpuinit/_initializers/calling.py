@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 from gpuinit._contract.arguments import is_integer, short_repr
+from gpuinit._initializers.axes import parameters_of
 from gpuinit._initializers.fans import Family, Mode, NonLinearity
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -47,6 +48,9 @@ def initializer(function: Function) -> Function:
             raise failed
         return function(keywords.pop("tensor"), **keywords)
 
+    *own, last = inspect.signature(function).parameters.values()
+    if last.kind is inspect.Parameter.VAR_KEYWORD:  # of the axes: editors, rules and Dask then see each
+        call.__signature__ = inspect.Signature([*own, *parameters_of(last.annotation)])  # type: ignore[attr-defined]
     return cast(Function, call)
 
 

@@ -17,6 +17,7 @@ class Mode(StrEnum):
     FAN_IN = "fan_in"
     FAN_OUT = "fan_out"
     FAN_AVG = "fan_avg"
+    FAN_GEO_AVG = "fan_geo_avg"
 
 
 class NonLinearity(StrEnum):
@@ -87,10 +88,16 @@ def fan_in_and_fan_out(shape: tuple[int, ...]) -> tuple[int, int]:
     return shape[1] * field, shape[0] * field
 
 
-def fan(shape: tuple[int, ...], mode: Mode) -> float:
-    """Return the fan of a shape that `mode` names."""
-    fan_in, fan_out = fan_in_and_fan_out(shape)
-    return {Mode.FAN_IN: fan_in, Mode.FAN_OUT: fan_out, Mode.FAN_AVG: (fan_in + fan_out) / 2}[mode]
+def fan(fan_in: float, fan_out: float, mode: Mode) -> float:
+    """Return the fan that `mode` names."""
+    match mode:
+        case Mode.FAN_IN:
+            return fan_in
+        case Mode.FAN_OUT:
+            return fan_out
+        case Mode.FAN_AVG:
+            return (fan_in + fan_out) / 2
+    return math.sqrt(fan_in * fan_out)
 
 
 def calculate_gain(nonlinearity: str | NonLinearity, param: float | None = None) -> float:

@@ -9,27 +9,33 @@ from __future__ import annotations
 import functools
 import math
 import warnings
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Unpack
 
 import numpy as np
 
-from gpuinit._backends.targets import Target, target
+from gpuinit._backends.operations import Parts
+from gpuinit._backends.targets import Target, target, write
 from gpuinit._contract import distributions
 from gpuinit._contract.arguments import finite, finite_in, not_negative, positive
 from gpuinit._contract.arithmetic import exact
 from gpuinit._contract.dtypes import real_part, working
 from gpuinit._contract.generator import as_generator
 from gpuinit._contract.shards import Shard
-from gpuinit._initializers.basic import Array, RandomSource, fill_from
+from gpuinit._initializers.axes import FanKeywords, read_fans
+from gpuinit._initializers.basic import Array, RandomSource, fill_from, take_blocks
 from gpuinit._initializers.calling import initializer
 from gpuinit._initializers.fans import Family, Mode, NonLinearity, choose, fan, fan_in_and_fan_out, gain_of
 
+StdOf = Callable[[float, float], float]  # fan_in and fan_out -> the standard deviation
 # Standard deviation of N(0, 1) cut at +-2: sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)).
 STD_OF_TRUNCATED = 0.87962566103423978
 
 
 @initializer
-def xavier_uniform_(x: Array, gain: float = 1.0, generator: RandomSource = None, *, shard: Shard | None = None) -> Array:
+def xavier_uniform_(
+    x: Array, gain: float = 1.0, generator: RandomSource = None, *, shard: Shard | None = None, **axes: Unpack[FanKeywords]
+) -> Array:
     """Fill uniformly on [-bound, bound), bound = gain * sqrt(6 / (fan_in + fan_out)).
 
     Parameters
@@ -64,11 +70,13 @@ def xavier_uniform_(x: Array, gain: float = 1.0, generator: RandomSource = None,
     array([[-0.83912146, -1.0588751 , -1.0844814 ]], dtype=float32)
     """
     to = target(x, shard=shard)
-    return _fill_scaled(x, to, Family.UNIFORM, _glorot_std(to, gain), generator)
+    return _fill_scaled(x, to, Family.UNIFORM, _glorot(to, gain), generator, axes)
 
 
 @initializer
-def xavier_normal_(x: Array, gain: float = 1.0, generator: RandomSource = None, *, shard: Shard | None = None) -> Array:
+def xavier_normal_(
+    x: Array, gain: float = 1.0, generator: RandomSource = None, *, shard: Shard | None = None, **axes: Unpack[FanKeywords]
+) -> Array:
     """Fill from N(0, std**2), std = gain * sqrt(2 / (fan_in + fan_out)).
 
     Parameters, returns, errors and reference are those of `xavier_uniform_`.
@@ -81,7 +89,7 @@ def xavier_normal_(x: Array, gain: float = 1.0, generator: RandomSource = None, 
     0.07
     """
     to = target(x, shard=shard)
-    return _fill_scaled(x, to, Family.NORMAL, _glorot_std(to, gain), generator)
+    return _fill_scaled(x, to, Family.NORMAL, _glorot(to, gain), generator, axes)
 
 
 @initializer
@@ -93,6 +101,7 @@ def kaiming_uniform_(
     generator: RandomSource = None,
     *,
     shard: Shard | None = None,
+    **axes: Unpack[FanKeywords],
 ) -> Array:
     """Fill uniformly on [-bound, bound), bound = calculate_gain(nonlinearity, a) * sqrt(3 / fan).
 
@@ -133,7 +142,7 @@ def kaiming_uniform_(
     True
     """
     to = target(x, shard=shard)
-    return _fill_scaled(x, to, Family.UNIFORM, _he_std(to, a, mode, nonlinearity), generator)
+    return _fill_scaled(x, to, Family.UNIFORM, _he(a, mode, nonlinearity), generator, axes)
 
 
 @initializer
@@ -145,6 +154,7 @@ def kaiming_normal_(
     generator: RandomSource = None,
     *,
     shard: Shard | None = None,
+    **axes: Unpack[FanKeywords],
 ) -> Array:
     """Fill from N(0, std**2), std = calculate_gain(nonlinearity, a) / sqrt(fan).
 
@@ -158,11 +168,11 @@ def kaiming_normal_(
     1.41
     """
     to = target(x, shard=shard)
-    return _fill_scaled(x, to, Family.NORMAL, _he_std(to, a, mode, nonlinearity), generator)
+    return _fill_scaled(x, to, Family.NORMAL, _he(a, mode, nonlinearity), generator, axes)
 
 
 @initializer
-def lecun_uniform_(x: Array, generator: RandomSource = None, *, shard: Shard | None = None) -> Array:
+def lecun_uniform_(x: Array, generator: RandomSource = None, *, shard: Shard | None = None, **axes: Unpack[FanKeywords]) -> Array:
     """Fill uniformly on [-bound, bound), bound = sqrt(3 / fan_in); `variance_scaling_(x, 1, "fan_in", "uniform")`.
 
     References
@@ -177,11 +187,11 @@ def lecun_uniform_(x: Array, generator: RandomSource = None, *, shard: Shard | N
     True
     """
     to = target(x, shard=shard)
-    return _fill_scaled(x, to, Family.UNIFORM, _std(to, 1.0, Mode.FAN_IN), generator)
+    return _fill_scaled(x, to, Family.UNIFORM, _scheme(to, 1.0, Mode.FAN_IN), generator, axes)
 
 
 @initializer
-def lecun_normal_(x: Array, generator: RandomSource = None, *, shard: Shard | None = None) -> Array:
+def lecun_normal_(x: Array, generator: RandomSource = None, *, shard: Shard | None = None, **axes: Unpack[FanKeywords]) -> Array:
     """Fill from a normal distribution cut at 2 std, of variance 1 / fan_in; `variance_scaling_(x)`.
 
     The truncated form is that of Keras, JAX and timm. Reference: as for `lecun_uniform_`.
@@ -194,7 +204,7 @@ def lecun_normal_(x: Array, generator: RandomSource = None, *, shard: Shard | No
     0.05
     """
     to = target(x, shard=shard)
-    return _fill_scaled(x, to, Family.TRUNCATED_NORMAL, _std(to, 1.0, Mode.FAN_IN), generator)
+    return _fill_scaled(x, to, Family.TRUNCATED_NORMAL, _scheme(to, 1.0, Mode.FAN_IN), generator, axes)
 
 
 @initializer
@@ -206,6 +216,7 @@ def variance_scaling_(
     generator: RandomSource = None,
     *,
     shard: Shard | None = None,
+    **axes: Unpack[FanKeywords],
 ) -> Array:
     """Fill with mean 0 and variance scale / fan: the scheme of which Glorot's, He's and LeCun's are cases.
 
@@ -248,20 +259,25 @@ def variance_scaling_(
     """
     to = target(x, shard=shard)
     kind = choose("distribution", Family, distribution)
-    return _fill_scaled(x, to, kind, _std(to, scale, mode), generator)
+    return _fill_scaled(x, to, kind, _scheme(to, scale, mode), generator, axes)
 
 
-def _fill_scaled(x: Array, to: Target, kind: Family, std: float, generator: RandomSource) -> Array:
-    """Fill with mean 0 and standard deviation `std`; an empty array only gets a warning, as in torch."""
+def _fill_scaled(x: Array, to: Target, kind: Family, std_of: StdOf, generator: RandomSource, axes: FanKeywords) -> Array:
+    """Fill with mean 0 and the standard deviation that belongs to the fans; an empty array only gets a warning, as in torch."""
+    layout = read_fans(to.shape, axes) if axes else None
+    stds = _stds(std_of, layout.fans() if layout else [fan_in_and_fan_out(to.shape)])
     if to.size == 0:
         as_generator(generator)
         warnings.warn("Initializing zero-element tensors is a no-op", UserWarning, stacklevel=4)
         return x
     try:
-        distribution = _distribution_of(to.dtype, kind, std)
+        found = [_distribution_of(to.dtype, kind, std) for std in stds]
     except ValueError as error:
-        raise ValueError(f"gain or scale must suit {to.dtype} and shape {to.shape}, got std={std}: {error}") from None
-    fill_from(to, distribution, generator)
+        raise ValueError(f"gain or scale must suit {to.dtype} and shape {to.shape}, got std={max(stds)}: {error}") from None
+    if layout is None or all(distribution == found[0] for distribution in found):
+        fill_from(to, found[0], generator)
+    else:
+        write(to, Parts(layout.parts_axis, layout.lengths, tuple(found), take_blocks(to, generator)))
     return x
 
 
@@ -281,22 +297,36 @@ def _distribution_of(dtype: np.dtype[Any], kind: Family, std: float) -> distribu
 
 
 @exact
-def _std(to: Target, scale: Any, mode: Any) -> float:
-    factor = positive("scale", scale, working(to.dtype))
-    length = fan(to.shape, choose("mode", Mode, mode))
-    return math.sqrt(factor / length) if length else 0.0
+def _stds(std_of: StdOf, fans: list[tuple[float, float]]) -> list[float]:
+    return [std_of(*pair) for pair in fans]
 
 
-@exact
-def _glorot_std(to: Target, gain: Any) -> float:
+def _scheme(to: Target, scale: Any, mode: Any) -> StdOf:
+    factor, kind = positive("scale", scale, working(to.dtype)), choose("mode", Mode, mode)
+
+    def std_of(fan_in: float, fan_out: float) -> float:
+        length = fan(fan_in, fan_out, kind)
+        return math.sqrt(factor / length) if length else 0.0
+
+    return std_of
+
+
+def _glorot(to: Target, gain: Any) -> StdOf:
     factor = not_negative("gain", gain, working(to.dtype))
-    total = sum(fan_in_and_fan_out(to.shape))
-    return factor * math.sqrt(2.0 / total) if total else 0.0
+
+    def std_of(fan_in: float, fan_out: float) -> float:
+        total = fan_in + fan_out
+        return factor * math.sqrt(2.0 / total) if total else 0.0
+
+    return std_of
 
 
-@exact
-def _he_std(to: Target, a: Any, mode: Any, nonlinearity: Any) -> float:
-    kind = choose("nonlinearity", NonLinearity, nonlinearity)
-    gain = gain_of(kind, finite("a", a))
-    length = fan(to.shape, choose("mode", Mode, mode, without=(Mode.FAN_AVG,)))
-    return gain / math.sqrt(length) if length else 0.0
+def _he(a: Any, mode: Any, nonlinearity: Any) -> StdOf:
+    activation, slope = choose("nonlinearity", NonLinearity, nonlinearity), finite("a", a)
+    kind = choose("mode", Mode, mode, without=(Mode.FAN_AVG, Mode.FAN_GEO_AVG))
+
+    def std_of(fan_in: float, fan_out: float) -> float:
+        length = fan(fan_in, fan_out, kind)
+        return gain_of(activation, slope) / math.sqrt(length) if length else 0.0
+
+    return std_of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Unpack
 
 from gpuinit._backends.operations import Dirac, Eye, Orthogonal, Sparse
 from gpuinit._backends.targets import Target, target, write
@@ -13,6 +13,7 @@ from gpuinit._contract.arithmetic import exact
 from gpuinit._contract.dtypes import EVERY, working
 from gpuinit._contract.permutation import MOST_ROWS
 from gpuinit._contract.shards import Shard
+from gpuinit._initializers.axes import AxisKeywords, read_layout
 from gpuinit._initializers.basic import Array, RandomSource, take_blocks
 from gpuinit._initializers.calling import initializer
 
@@ -95,7 +96,14 @@ def dirac_(x: Array, groups: int = 1, *, shard: Shard | None = None) -> Array:
 
 
 @initializer
-def orthogonal_(x: Array, gain: float = 1.0, generator: RandomSource = None, *, shard: Shard | None = None) -> Array:
+def orthogonal_(
+    x: Array,
+    gain: float = 1.0,
+    generator: RandomSource = None,
+    *,
+    shard: Shard | None = None,
+    **axes: Unpack[AxisKeywords],
+) -> Array:
     """Fill with a (semi-)orthogonal matrix, Haar-distributed: no orthogonal matrix is likelier than another.
 
     Parameters
@@ -139,10 +147,12 @@ def orthogonal_(x: Array, gain: float = 1.0, generator: RandomSource = None, *, 
     True
     """
     to = target(x, shard=shard)
-    _need_axes(to, 2, math.inf)
+    if not axes:
+        _need_axes(to, 2, math.inf)
+    layout = read_layout(to.shape, axes)
     factor = finite_in("gain", gain, working(to.dtype))
     stream = take_blocks(to, generator)
-    write(to, Orthogonal(factor, stream))
+    write(to, Orthogonal(factor, stream, layout.matrices() if to.size else ()))
     return x
 
 

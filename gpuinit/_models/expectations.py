@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import assert_never
 
-from gpuinit._backends.operations import Constant, Dirac, Eye, Fill, Orthogonal, Sparse, Truncate
+from gpuinit._backends.operations import Constant, Dirac, Eye, Fill, Matrix, Orthogonal, Parts, Sparse, Truncate
 from gpuinit._backends.targets import Asked
 from gpuinit._contract.densities import density
 from gpuinit._contract.distributions import Distribution
@@ -32,8 +32,11 @@ def expected_std(asked: Asked) -> float:
             return 0.0
         case Sparse(zeros, values):
             return math.sqrt(parts * (1 - zeros / shape[0])) * float(values.std)
-        case Orthogonal(gain):
-            return abs(float(gain)) / math.sqrt(max(shape[0], size // shape[0]))
+        case Parts(_, lengths, distributions):
+            variances = (length * density(own).std ** 2 for length, own in zip(lengths, distributions))
+            return math.sqrt(parts * sum(variances) / sum(lengths))
+        case Orthogonal(gain, _, matrices):
+            return abs(float(gain)) * math.sqrt(sum(map(_short_side, matrices)) / size)
         case Eye():
             return _of_ones(min(shape) / size)
         case Dirac(groups):
@@ -42,6 +45,12 @@ def expected_std(asked: Asked) -> float:
             return math.nan
         case _:
             assert_never(asked.operation)
+
+
+def _short_side(matrix: Matrix) -> int:
+    """Return the number of a matrix's orthonormal rows or columns, which is the sum of its squares."""
+    rows = math.prod(matrix.shape[axis] for axis in matrix.order[: matrix.row_axes])
+    return min(rows, math.prod(matrix.shape) // rows)
 
 
 def _of_ones(share: float) -> float:

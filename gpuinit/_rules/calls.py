@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import itertools
 import math
 import operator
 from collections.abc import Callable, Mapping
@@ -212,9 +213,8 @@ def check_values(call: Call) -> None:
     TypeError, ValueError
         If it fills no array of any floating dtype.
     """
-    shape = (0, 1, 1) if call.function is structured.dirac_ else (2, 2)  # any number of groups divides 0
     errors = []
-    for dtype in (np.float64, np.complex128):
+    for dtype, shape in itertools.product((np.float64, np.complex128), _shapes_for(call)):
         try:
             with planned():
                 call(np.empty(shape, dtype), generator=Generator(0))
@@ -223,6 +223,18 @@ def check_values(call: Call) -> None:
         else:
             return
     raise type(errors[0])(f"{call}: {errors[0]}")
+
+
+def _shapes_for(call: Call) -> list[tuple[int, ...]]:
+    """Return shapes of which one suits the call, if any does."""
+    if call.function is structured.dirac_:
+        return [(0, 1, 1)]  # any number of groups divides 0
+    given = call.keywords
+    if not {"in_axis", "out_axis", "batch_axis", "groups", "parts", "parts_axis"} & set(given):
+        return [(2, 2)]
+    parts = given.get("parts", 1)
+    length = sum(parts) if is_a(parts, (tuple, list)) else parts * given.get("groups", 1)
+    return [(*(1,) * place, length, *(1,) * (axes - 1 - place)) for axes in range(1, 8) for place in range(axes)]
 
 
 @functools.lru_cache
@@ -285,6 +297,8 @@ def _evaluate(node: ast.expr) -> Any:
             return _OPERATORS[type(op)](_evaluate_number(left), _evaluate_number(right))
         case ast.UnaryOp(op=op, operand=operand) if type(op) in _OPERATORS:
             return _OPERATORS[type(op)](_evaluate_number(operand))
+        case ast.Tuple(elts=elements):
+            return tuple(_evaluate(element) for element in elements)
         case ast.Call(func=ast.Name(id="sqrt"), args=[argument], keywords=[]):
             return math.sqrt(_evaluate_number(argument))
     raise ValueError(f"{ast.unparse(node)} is none")

@@ -15,9 +15,10 @@ from gpuinit._backends.targets import Write, planned
 from gpuinit._contract.arguments import is_a, is_integer, short_repr, shorten
 from gpuinit._contract.distributions import Distribution, Normal, Point, Uniform
 from gpuinit._contract.generator import Generator
+from gpuinit._initializers.axes import AXES, AxisKeywords, read_layout
 from gpuinit._initializers.basic import constant_, normal_, trunc_normal_, uniform_
 from gpuinit._rules.calls import Call, Initializer, Keep, by_param
-from gpuinit._rules.matching import Rule, check_pattern, first_match, matches, read_rules, ready_made
+from gpuinit._rules.matching import Pattern, Rule, check_pattern, first_match, matches, read_rules, ready_made
 from gpuinit._rules.parameters import Param, Shapes, find_parameters
 from gpuinit._rules.torch_layers import torch_defaults
 
@@ -26,7 +27,13 @@ IN_FIRST = ("Embedding", "EmbeddingBag", "Conv1D", "_ConvTransposeNd", "*emb*", 
 
 
 @ready_made
-def mup(base_shapes: Any, rules: Any = None, *, in_first: Sequence[str | type] = IN_FIRST) -> list[Rule]:
+def mup(
+    base_shapes: Any,
+    rules: Any = None,
+    *,
+    in_first: Sequence[str | type] = IN_FIRST,
+    axes: Sequence[tuple[str | type, AxisKeywords]] = (),
+) -> list[Rule]:
     """The initialization of μP, the maximal update parametrization: one that keeps a narrow model's best settings for wide ones.
 
     All is as `rules` would have it in a base model, a narrow one that the settings were found with, but for weights that sum over
@@ -55,6 +62,10 @@ def mup(base_shapes: Any, rules: Any = None, *, in_first: Sequence[str | type] =
         How the base model is initialized; `torch_defaults()` if None.
     in_first : list or tuple of str or class
         Patterns of the weights whose axes are (in, out) instead of (out, in), as an embedding's (entries, width) are.
+    axes : list of (pattern, dict), optional
+        The axes of other weights, by the keywords `in_axis`, `out_axis` and `batch_axis` of the scaled initializers:
+        ``[("*.experts.up", {"batch_axis": 0, "out_axis": 1, "in_axis": 2})]``. An initializer in `rules` that has such
+        keywords needs no entry here.
 
     Returns
     -------
@@ -63,10 +74,11 @@ def mup(base_shapes: Any, rules: Any = None, *, in_first: Sequence[str | type] =
     Raises
     ------
     TypeError, ValueError
-        At once, if `base_shapes`, `rules` or `in_first` is none;
+        At once, if `base_shapes`, `rules`, `in_first` or `axes` is none;
         in `gpuinit.initialize`, before anything is written, if the base lacks
-        parameters (ten are named) or has them with other numbers of axes, or if what `rules` has for a hidden or output weight
-        cannot be scaled: `orthogonal_`, `sparse_` and plain callables.
+        parameters (ten are named) or has them with other numbers of axes, if an input's axis and a kernel's grew, as stacked
+        experts' seem to, or if what `rules` has for a hidden or output weight cannot be scaled: `orthogonal_`, `sparse_` and
+        plain callables.
 
     References
     ----------
@@ -88,14 +100,15 @@ def mup(base_shapes: Any, rules: Any = None, *, in_first: Sequence[str | type] =
         raise TypeError(f"in_first must be a list or tuple of patterns, got {short_repr(in_first)}")
     for number, pattern in enumerate(in_first):
         check_pattern(f"in_first[{number}]", pattern)
+    told = _read_axes(axes)
     base, read = _shapes(base_shapes), read_rules(torch_defaults() if rules is None else rules)
 
     def scale(param: Param) -> Any:
         there = replace(param, shape=_base_shape(base, param), shapes=base)
         choice = first_match(read, there)
-        summed_over = 0 if any(matches(pattern, face) for pattern in in_first for face in param.by_names) else 1
-        factor = _factor(param.shape, there.shape, summed_over)
-        return None if choice is None else _scale_initializer(choice, factor, there)
+        if choice is None:
+            return None
+        return _scale_initializer(choice, _factor(param, there.shape, _axes_of(param, choice, told, in_first)), there)
 
     return [("*", by_param(scale))]
 
@@ -123,13 +136,50 @@ def _base_shape(base: Shapes, param: Param) -> tuple[int, ...]:
     return shape
 
 
-def _factor(shape: tuple[int, ...], base: tuple[int, ...], summed_over: int) -> float:
+def _read_axes(given: Any) -> list[tuple[Pattern, Mapping[str, Any]]]:
+    if not is_a(given, (list, tuple)) or not all(is_a(pair, (list, tuple)) and len(pair) == 2 for pair in given):
+        raise TypeError(f"axes must be a list of pairs (pattern, dict), got {short_repr(given)}")
+    for number, (pattern, keywords) in enumerate(given):
+        check_pattern(f"axes[{number}]", pattern)
+        if not is_a(keywords, Mapping) or not set(keywords) <= set(AXES):
+            raise TypeError(f"axes[{number}] must have a dict of {', '.join(AXES)}, got {short_repr(keywords)}")
+    return [(pattern, keywords) for pattern, keywords in given]
+
+
+def _axes_of(
+    param: Param, choice: Initializer, told: list[tuple[Pattern, Mapping[str, Any]]], in_first: Sequence[Pattern]
+) -> Mapping[str, Any]:
+    """Return the keywords that say what a weight's axes are: told to `mup`, or to the initializer; none if torch's are meant."""
+
+    def fits(pattern: Pattern) -> bool:
+        return any(matches(pattern, face) for face in param.by_names)
+
+    for pattern, keywords in told:
+        if fits(pattern):
+            return keywords
+    own = {name: value for name, value in choice.keywords.items() if name in AXES} if type(choice) is Call else {}
+    return own or ({"in_axis": 0, "out_axis": 1} if any(map(fits, in_first)) else {})
+
+
+def _factor(param: Param, base: tuple[int, ...], axes: Mapping[str, Any]) -> float:
     """What the base's standard deviation is multiplied by."""
-    grown = [axis for axis in range(len(shape)) if shape[axis] != base[axis]]
-    if len(shape) < 2 or summed_over not in grown:
+    shape = param.shape
+    grown = {axis for axis in range(len(shape)) if shape[axis] != base[axis]}
+    if len(shape) < 2 or not grown:
         return 1.0
-    ratio = base[summed_over] / shape[summed_over]
-    return ratio if grown == [summed_over] else math.sqrt(ratio)
+    try:
+        layout = read_layout(shape, axes)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{param.name}: {error}") from error
+    known = {*layout.in_axes, *layout.out_axes, *layout.batch_axes}
+    grown_inputs, unknown = grown & {*layout.in_axes}, grown - known
+    if grown_inputs and unknown:
+        raise ValueError(
+            f"axes must tell of {param.name}, whose axis {min(unknown)} grew from {base[min(unknown)]} to "
+            f"{shape[min(unknown)]} and would count as a kernel's: give in_axis, out_axis and batch_axis"
+        )
+    ratio = math.prod(base[axis] / shape[axis] for axis in sorted(grown_inputs))
+    return math.sqrt(ratio) if grown & {*layout.out_axes} else ratio
 
 
 def _scale_initializer(choice: Initializer, factor: float, there: Param) -> Any:

@@ -129,7 +129,7 @@ UNKNOWN = [
     *((name, "mode", "fan", "fan_in, fan_out") for name in KAIMING),
     *((name, "nonlinearity", "gelu", "linear, .*, selu") for name in KAIMING),
     *((name, "nonlinearity", "", "linear, .*, selu") for name in KAIMING),
-    ("variance_scaling_", "mode", "fan_max", "fan_in, fan_out, fan_avg"),
+    ("variance_scaling_", "mode", "fan_max", "fan_in, fan_out, fan_avg, fan_geo_avg"),
     ("variance_scaling_", "distribution", "cauchy", "truncated_normal, normal, untruncated_normal, uniform"),
 ]
 

@@ -50,14 +50,13 @@ def ours(xp, name, shape, dtype=np.float32, *arguments, **options):
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_signatures(name):
-    """All but the array's name, the generator, which gpuinit takes by keyword alone, and the shard, which torch has not."""
+    """All but the array's name, and what comes by keyword alone: torch's generator, and here the shard and the axes."""
 
     def parameters(function):
         found = list(inspect.signature(function).parameters.values())
         named = found if name == "calculate_gain" else found[1:]
-        return [(p.name, p.default) for p in named if p.name not in ("generator", "shard")], any(
-            p.name == "generator" for p in named
-        )
+        in_order = [(p.name, p.default) for p in named if p.kind is not p.KEYWORD_ONLY and p.name != "generator"]
+        return in_order, any(p.name == "generator" for p in named)
 
     assert parameters(getattr(gi, name)) == parameters(getattr(torch.nn.init, name))
 

@@ -236,7 +236,31 @@ def test_mup_with_axes_in_first():
     assert [row.expected_std for row in gi.initialize(arrays_of(wide), in_first, seed=0).rows] == [0.25, 0.5]
 
 
+EXPERTS = {"up": (4, 3, 2), "down": (4, 2, 3), "router": (4, 2)}  # (experts, out, in)
+UP_AND_DOWN = {"batch_axis": 0, "out_axis": 1, "in_axis": 2}
+FACTORS = {"up": 0.5, "down": 0.5, "router": 0.25}  # the router has as many outputs as experts
+
+
+@pytest.mark.parametrize(
+    ("of_rules", "axes"),
+    [
+        ([("*", "normal_")], [("up", UP_AND_DOWN), ("down", UP_AND_DOWN)]),
+        ([("router", "normal_"), ("*", "kaiming_normal_(in_axis=2, out_axis=1, batch_axis=0)")], ()),
+    ],
+)
+def test_mup_of_stacked_experts(of_rules, axes):
+    wide = {"up": (4, 12, 8), "down": (4, 8, 12), "router": (4, 8)}
+    base = {row.name: row.expected_std for row in gi.initialize(arrays_of(EXPERTS), of_rules, seed=0).rows}
+    there = rules.mup(EXPERTS, of_rules, axes=axes)
+    rows = gi.initialize(arrays_of(wide), there, seed=0).rows
+    assert {row.name: row.expected_std / base[row.name] for row in rows} == pytest.approx(FACTORS)
+    with pytest.raises(ValueError, match=r"axes must tell of up, whose axis 2 grew from 2 to 8 .*: give in_axis"):
+        gi.initialize(arrays_of(wide), rules.mup(EXPERTS, [("*", "normal_")]), seed=0)
+
+
 ERRORS = [
+    (lambda: rules.mup(EXPERTS, axes="up"), TypeError, r"axes must be a list of pairs .*got 'up'"),
+    (lambda: rules.mup(EXPERTS, axes=[("up", {"axis": 1})]), TypeError, r"axes\[0\] must have a dict of in_axis, .*'axis': 1"),
     (lambda: rules.gpt2(0), ValueError, r"n_layer must be at least 1, got n_layer=0"),
     (lambda: rules.gpt2("12"), TypeError, r"n_layer must be an int, got '12'"),
     (lambda: rules.mup(3), TypeError, r"must be a mapping .*got 3"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import cupy
@@ -16,25 +17,29 @@ from gpuinit._contract.generator import Stream
 from gpuinit._contract.shards import Shard
 
 
-def orthogonal(x: Any, gain: float, stream: Stream, shard: Shard | None = None) -> None:
-    """Write gain * Q, Q Haar-distributed with orthonormal columns (rows, if there are fewer rows than columns)."""
+def orthogonal(x: Any, gain: float, stream: Stream, shard: Shard | None = None, *, row_axes: int = 1, first: int = 0) -> None:
+    """Write gain * Q, Q Haar-distributed with orthonormal columns (rows, if there are fewer rows than columns).
+
+    The first `row_axes` are those of rows. The normals are of the words from number `first` on.
+    """
     if shard is not None:
         with x.device:
             whole = cupy.empty(shard.global_shape, x.dtype)
-            orthogonal(whole, gain, stream)
+            orthogonal(whole, gain, stream, row_axes=row_axes, first=first)
             x[...] = whole[shard.index]
         return
     real = working(np.dtype(x.dtype))
     parts = 2 if x.dtype.kind == "c" else 1
-    rows = x.shape[0]
+    rows = math.prod(x.shape[:row_axes])
     columns = x.size // rows
+    place = Shard((parts * (first + x.size),), (slice(parts * first, None),)) if first else None
     count, length = min(rows, columns), max(rows, columns)
     with x.device:
         # Row j is reflector j; read by columns, as LAPACK does, it is column j of the matrix that orgqr works on.
         vectors = cupy.empty((count, length * parts), real)
         heads, taus, phases = cupy.empty((3, count * parts), real)
         squares = cupy.empty(count, real)
-        fill(vectors, Normal(real.type(0), real.type(1), real.type(0)), stream)
+        fill(vectors.reshape(-1), Normal(real.type(0), real.type(1), real.type(0)), stream, place)
         kernel("upper", real)(length, parts, vectors, heads, size=count * length)
         sum_of_squares()(vectors, squares, axis=1)
         kernel("reflectors", real)(length, parts, heads, squares, vectors, taus, phases, size=count * length)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from gpuinit._backends.host.fills import fill
@@ -16,24 +18,30 @@ BLOCK = 128
 STRIP = 512
 
 
-def orthogonal(x: np.ndarray, gain: float, stream: Stream, shard: Shard | None = None) -> None:
-    """Write gain * Q, Q Haar-distributed with orthonormal columns (rows, if there are fewer rows than columns)."""
+def orthogonal(
+    x: np.ndarray, gain: float, stream: Stream, shard: Shard | None = None, *, row_axes: int = 1, first: int = 0
+) -> None:
+    """Write gain * Q, Q Haar-distributed with orthonormal columns (rows, if there are fewer rows than columns).
+
+    The first `row_axes` are those of rows. The normals are of the words from number `first` on.
+    """
     if shard is not None:
         whole = np.empty(shard.global_shape, x.dtype)
-        _write(whole, gain, stream)
+        _write(whole, gain, stream, row_axes, first)
         x[...] = whole[shard.index]
     else:
-        _write(x, gain, stream)
+        _write(x, gain, stream, row_axes, first)
 
 
 @exact
-def _write(x: np.ndarray, gain: float, stream: Stream) -> None:
+def _write(x: np.ndarray, gain: float, stream: Stream, row_axes: int, first: int) -> None:
     real = working(x.dtype)
-    rows = len(x)
+    rows = math.prod(x.shape[:row_axes])
     columns = x.size // rows
     field = complex_of(real) if x.dtype.kind == "c" else real
     normals = np.empty((min(rows, columns), max(rows, columns)), field)
-    fill(normals, Normal(real.type(0), real.type(1), real.type(0)), stream)
+    place = Shard((first + x.size,), (slice(first, None),)) if first else None
+    fill(normals.reshape(-1), Normal(real.type(0), real.type(1), real.type(0)), stream, place)
     with np.errstate(all="ignore"):
         inverses, phases = reflectors(normals)
         in_place = x.dtype == field and x.flags.carray
