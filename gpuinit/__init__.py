@@ -25,7 +25,7 @@ from gpuinit._initializers.scaled import (
     xavier_normal_,
     xavier_uniform_,
 )
-from gpuinit._initializers.structured import dirac_, eye_, orthogonal_, sparse_
+from gpuinit._initializers.structured import delta_orthogonal_, dirac_, eye_, orthogonal_, sparse_
 from gpuinit._initializers.warm_up import warmup
 
 for _public in (Generator, Shard, Mode, NonLinearity):
@@ -90,6 +90,7 @@ __all__ = [
     "constant_",
     "construct",
     "default_generator",
+    "delta_orthogonal_",
     "digest",
     "dirac_",
     "eye_",

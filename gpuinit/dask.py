@@ -41,6 +41,7 @@ except ImportError as error:
 
 __all__ = [
     "constant",
+    "delta_orthogonal",
     "dirac",
     "eye",
     "kaiming_normal",
@@ -297,6 +298,7 @@ def _backend(like: Any) -> str:
 
 
 constant = _lazy(basic.constant_)
+delta_orthogonal = _lazy(structured.delta_orthogonal_)
 dirac = _lazy(structured.dirac_)
 eye = _lazy(structured.eye_)
 kaiming_normal = _lazy(scaled.kaiming_normal_)

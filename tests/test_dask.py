@@ -24,7 +24,7 @@ pytestmark = pytest.mark.dask
 
 SECONDS = 120  # for whatever waits for other processes
 CHUNKS = (1, 2, 3, -1, "auto")
-ELEMENTWISE = [row for row in CUTS if row[0] != "orthogonal_"]
+ELEMENTWISE = [row for row in CUTS if not row[0].endswith("orthogonal_")]
 
 
 def lazily(name, shape, parameters, **options):
@@ -161,7 +161,7 @@ def test_generators(name):
         assert gi.default_generator.position == 3 + (ours.position - 3) // 2
     finally:
         gi.default_generator.state = default
-    if name != "orthogonal_":
+    if not name.endswith("orthogonal_"):
         for array, values in zip(arrays, [*expected, expected[0]]):
             check(array, values)
             check(array, values)

@@ -144,6 +144,12 @@ def _axes(name: str, given: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(found)
 
 
+def single_axis(name: str, given: Any, shape: tuple[int, ...]) -> int:
+    """Return the number, from 0 on, of one axis of a shape."""
+    (axis,) = _axes(name, integer(name, given, least=-len(shape)), shape)
+    return axis
+
+
 def _check_apart(axes: dict[str, tuple[int, ...]], shape: tuple[int, ...]) -> None:
     taken = [axis for own in axes.values() for axis in own]
     if len({*taken}) < len(taken):
@@ -164,9 +170,7 @@ def _with_parts(layout: Layout, parts: Any, given_axis: Any, name: str = "parts"
         return layout
     if given_axis is None and len(layout.out_axes) != 1:
         raise ValueError(f"parts_axis must be given where out_axis is not a single axis, got out_axis={layout.out_axes}")
-    (axis,) = (
-        layout.out_axes if given_axis is None else _axes("parts_axis", integer("parts_axis", given_axis, least=-32), layout.shape)
-    )
+    axis = layout.out_axes[0] if given_axis is None else single_axis("parts_axis", given_axis, layout.shape)
     length = layout.shape[axis]
     if axis in layout.batch_axes:
         raise ValueError(f"parts_axis must not be one of batch_axis={layout.batch_axes}, got parts_axis={axis}")

@@ -40,7 +40,7 @@ def xavier_uniform_(
 
     Parameters
     ----------
-    x : array of float16, bfloat16, float32, float64, complex64 or complex128 with at least 2 axes (out, in, ...)
+    x : array of float16, bfloat16, float32, float64, complex64 or complex128 with at least 2 axes, (out, in, *kernel) by default
         Filled in place. One without elements is left with a warning.
     gain : float
         Factor on the standard deviation, finite and >= 0; see `calculate_gain`.
@@ -48,6 +48,14 @@ def xavier_uniform_(
         The source of random bits; None means `gpuinit.default_generator`.
     shard : Shard, optional
         What part of a larger array `x` is; see `Shard`.
+    in_axis, out_axis, batch_axis : int or tuple of int
+        What the axes of `x` are: inputs (1 by default), outputs (0), and stacks of matrices (none); all others are the kernel's.
+    groups : int
+        Of a grouped convolution, with torch's or Keras' axes; each group counts as a weight of its own.
+    parts : int or tuple of int
+        The number or the lengths of weights that lie side by side along `parts_axis` (by default `out_axis`), as packed q, k, v.
+    fan_in, fan_out : float, optional
+        Fans to scale by in the place of those of `x`; > 0.
 
     Returns
     -------
@@ -57,7 +65,7 @@ def xavier_uniform_(
     Raises
     ------
     TypeError, ValueError
-        As for `uniform_`; also if `x` has fewer than 2 axes, or `gain` is negative.
+        As for `uniform_`; also if `x` has fewer than 2 axes, the axes do not fit it, or `gain` is negative.
 
     References
     ----------
@@ -68,6 +76,8 @@ def xavier_uniform_(
     >>> import numpy as np, gpuinit as gi
     >>> gi.xavier_uniform_(np.empty((1, 3), np.float32), generator=42)
     array([[-0.83912146, -1.0588751 , -1.0844814 ]], dtype=float32)
+    >>> experts = gi.xavier_uniform_(np.empty((8, 64, 32)), batch_axis=0, out_axis=1, in_axis=2, generator=42)
+    >>> qkv = gi.xavier_uniform_(np.empty((3 * 64, 64)), parts=3, generator=42)
     """
     to = target(x, shard=shard)
     return _fill_scaled(x, to, Family.UNIFORM, _glorot(to, gain), generator, axes)
@@ -107,7 +117,7 @@ def kaiming_uniform_(
 
     Parameters
     ----------
-    x : array of float16, bfloat16, float32, float64, complex64 or complex128 with at least 2 axes (out, in, ...)
+    x : array of float16, bfloat16, float32, float64, complex64 or complex128 with at least 2 axes, (out, in, *kernel) by default
         Filled in place. One without elements is left with a warning.
     a : float
         Negative slope of the rectifier after this layer; read for "leaky_relu" only.
@@ -119,6 +129,14 @@ def kaiming_uniform_(
         The source of random bits; None means `gpuinit.default_generator`.
     shard : Shard, optional
         What part of a larger array `x` is; see `Shard`.
+    in_axis, out_axis, batch_axis : int or tuple of int
+        What the axes of `x` are: inputs (1 by default), outputs (0), and stacks of matrices (none); all others are the kernel's.
+    groups : int
+        Of a grouped convolution, with torch's or Keras' axes; each group counts as a weight of its own.
+    parts : int or tuple of int
+        The number or the lengths of weights that lie side by side along `parts_axis` (by default `out_axis`), as packed q, k, v.
+    fan_in, fan_out : float, optional
+        Fans to scale by in the place of those of `x`; > 0.
 
     Returns
     -------
@@ -175,6 +193,8 @@ def kaiming_normal_(
 def lecun_uniform_(x: Array, generator: RandomSource = None, *, shard: Shard | None = None, **axes: Unpack[FanKeywords]) -> Array:
     """Fill uniformly on [-bound, bound), bound = sqrt(3 / fan_in); `variance_scaling_(x, 1, "fan_in", "uniform")`.
 
+    Parameters, returns and errors are those of `variance_scaling_`.
+
     References
     ----------
     LeCun, Bottou, Orr and Mueller (1998), "Efficient backprop".
@@ -194,7 +214,8 @@ def lecun_uniform_(x: Array, generator: RandomSource = None, *, shard: Shard | N
 def lecun_normal_(x: Array, generator: RandomSource = None, *, shard: Shard | None = None, **axes: Unpack[FanKeywords]) -> Array:
     """Fill from a normal distribution cut at 2 std, of variance 1 / fan_in; `variance_scaling_(x)`.
 
-    The truncated form is that of Keras, JAX and timm. Reference: as for `lecun_uniform_`.
+    Parameters, returns and errors are those of `variance_scaling_`. The truncated form is that of Keras, JAX and timm.
+    Reference: as for `lecun_uniform_`.
 
     Examples
     --------
@@ -222,12 +243,12 @@ def variance_scaling_(
 
     Parameters
     ----------
-    x : array of float16, bfloat16, float32, float64, complex64 or complex128 with at least 2 axes (out, in, ...)
+    x : array of float16, bfloat16, float32, float64, complex64 or complex128 with at least 2 axes, (out, in, *kernel) by default
         Filled in place. One without elements is left with a warning.
     scale : float
         Finite and > 0.
     mode : str or Mode
-        "fan_in", "fan_out" or "fan_avg", their mean.
+        "fan_in", "fan_out", "fan_avg" (their mean) or "fan_geo_avg" (their geometric mean).
     distribution : str
         "truncated_normal" (cut at 2 standard deviations of the uncut distribution, which is widened so that the
         variance is the one asked for), "normal" (or "untruncated_normal"), or "uniform".
@@ -235,6 +256,14 @@ def variance_scaling_(
         The source of random bits; None means `gpuinit.default_generator`.
     shard : Shard, optional
         What part of a larger array `x` is; see `Shard`.
+    in_axis, out_axis, batch_axis : int or tuple of int
+        What the axes of `x` are: inputs (1 by default), outputs (0), and stacks of matrices (none); all others are the kernel's.
+    groups : int
+        Of a grouped convolution, with torch's or Keras' axes; each group counts as a weight of its own.
+    parts : int or tuple of int
+        The number or the lengths of weights that lie side by side along `parts_axis` (by default `out_axis`), as packed q, k, v.
+    fan_in, fan_out : float, optional
+        Fans to scale by in the place of those of `x`; > 0.
 
     Returns
     -------

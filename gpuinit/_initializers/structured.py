@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Unpack
 
-from gpuinit._backends.operations import Dirac, Eye, Orthogonal, Sparse
+from gpuinit._backends.operations import Dirac, Eye, Matrix, Orthogonal, Sparse
 from gpuinit._backends.targets import Target, target, write
 from gpuinit._contract import distributions
 from gpuinit._contract.arguments import finite_in, fraction, integer, short_repr
@@ -13,7 +13,7 @@ from gpuinit._contract.arithmetic import exact
 from gpuinit._contract.dtypes import EVERY, working
 from gpuinit._contract.permutation import MOST_ROWS
 from gpuinit._contract.shards import Shard
-from gpuinit._initializers.axes import AxisKeywords, read_layout
+from gpuinit._initializers.axes import AxisKeywords, read_layout, single_axis
 from gpuinit._initializers.basic import Array, RandomSource, take_blocks
 from gpuinit._initializers.calling import initializer
 
@@ -109,14 +109,20 @@ def orthogonal_(
     Parameters
     ----------
     x : array of float16, bfloat16, float32, float64, complex64 or complex128 with at least 2 axes
-        Filled in place; seen as a matrix of `x.shape[0]` rows, the other axes flattened. Its columns (with more columns
-        than rows: its rows) are orthonormal, times `gain`; in a complex array, unitary. 16-bit types are computed in float32.
+        Filled in place; seen as a matrix whose rows are along `out_axis`, the other axes flattened. Its columns (with more
+        columns than rows: its rows) are orthonormal, times `gain`; in a complex array, unitary. 16-bit types are computed in
+        float32.
     gain : float
         Finite; see `calculate_gain`.
     generator : Generator, int seed or None
         The source of random bits; None means `gpuinit.default_generator`.
     shard : Shard, optional
         What part of a larger array `x` is; see `Shard`.
+    out_axis, batch_axis : int or tuple of int
+        The axes of rows (0 by default) and of stacks of matrices (none). `in_axis` is taken too, but all axes that are neither
+        are those of columns.
+    groups, parts, parts_axis
+        As for `xavier_uniform_`: each part is a matrix of its own.
 
     Returns
     -------
@@ -126,13 +132,13 @@ def orthogonal_(
     Raises
     ------
     TypeError, ValueError
-        As for `normal_`; also if `x` has fewer than 2 axes.
+        As for `normal_`; also if `x` has fewer than 2 axes, or the axes do not fit it.
 
     Notes
     -----
     The Householder reflectors of a Gaussian matrix's QR are drawn directly, and multiplied out. The numbers drawn are the
     same to the bit everywhere; the product agrees to rounding (about 1e-6 in float32), as BLAS sums in an order of its own.
-    Of a shard, the whole matrix is formed in memory of its own, and the part copied from it.
+    Of a shard, each matrix that it has a part of is formed in memory of its own, and the part copied from it.
 
     References
     ----------
@@ -145,6 +151,9 @@ def orthogonal_(
     >>> q = gi.orthogonal_(np.empty((5, 3)), generator=42)
     >>> bool(np.allclose(q.T @ q, np.eye(3)))
     True
+    >>> heads = gi.orthogonal_(np.empty((8, 16, 64)), batch_axis=0, out_axis=1, in_axis=2, generator=42)
+    >>> bool(np.allclose(heads[7] @ heads[7].T, np.eye(16)))
+    True
     """
     to = target(x, shard=shard)
     if not axes:
@@ -153,6 +162,73 @@ def orthogonal_(
     factor = finite_in("gain", gain, working(to.dtype))
     stream = take_blocks(to, generator)
     write(to, Orthogonal(factor, stream, layout.matrices() if to.size else ()))
+    return x
+
+
+@initializer
+@initializer
+def delta_orthogonal_(
+    x: Array,
+    gain: float = 1.0,
+    generator: RandomSource = None,
+    *,
+    shard: Shard | None = None,
+    in_axis: int = 1,
+    out_axis: int = 0,
+) -> Array:
+    """Fill a convolution's weight with an orthogonal matrix at the kernel's centre and zeros elsewhere.
+
+    With padding, the convolution then keeps the norm of each pixel's channels, times `gain`.
+
+    Parameters
+    ----------
+    x : array of float16, bfloat16, float32, float64, complex64 or complex128 with 3, 4 or 5 axes, (out, in, *kernel) by default
+        Filled in place; with at least as many outputs as inputs. The centre is index (length - 1) // 2 of each kernel axis.
+    gain : float
+        Finite; see `calculate_gain`.
+    generator : Generator, int seed or None
+        The source of random bits; None means `gpuinit.default_generator`.
+    shard : Shard, optional
+        What part of a larger array `x` is; see `Shard`.
+    in_axis, out_axis : int
+        The axes of inputs and outputs.
+
+    Returns
+    -------
+    array
+        `x` itself.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `orthogonal_`; also if `x` has other numbers of axes, or more inputs than outputs.
+
+    References
+    ----------
+    Xiao et al. (2018), "Dynamical isometry and a mean field theory of CNNs", Algorithm 1; JAX's `delta_orthogonal`.
+
+    Examples
+    --------
+    >>> import numpy as np, gpuinit as gi
+    >>> w = gi.delta_orthogonal_(np.empty((6, 4, 3, 3)), generator=42)
+    >>> bool(np.allclose(w[:, :, 1, 1].T @ w[:, :, 1, 1], np.eye(4))), int((w != 0).sum())
+    (True, 24)
+    """
+    to = target(x, shard=shard)
+    _need_axes(to, 3, 5)
+    inputs, outputs = (single_axis(name, axis, to.shape) for name, axis in (("in_axis", in_axis), ("out_axis", out_axis)))
+    if inputs == outputs:
+        raise ValueError(f"in_axis and out_axis must be different axes of shape {to.shape}, got in_axis={in_axis}")
+    if to.shape[inputs] > to.shape[outputs]:
+        raise ValueError(f"x must have at least as many outputs as inputs, got shape {to.shape} with {in_axis=}, {out_axis=}")
+    factor = finite_in("gain", gain, working(to.dtype))
+    stream = take_blocks(to, generator)
+    centre = tuple(
+        slice(0, length) if axis in (inputs, outputs) else slice((length - 1) // 2, (length - 1) // 2 + 1)
+        for axis, length in enumerate(to.shape)
+    )
+    order = (outputs, *(axis for axis in range(len(to.shape)) if axis != outputs))
+    write(to, Orthogonal(factor, stream, (Matrix(centre, order, 1),) if to.size else ()))
     return x
 
 

@@ -42,6 +42,7 @@ KINDS = {
     "variance_scaling_": (SCALED, 2, 32),
     "sparse_": (SPARSE, 2, 2),
     "orthogonal_": (ORTHOGONAL, 2, 32),
+    "delta_orthogonal_": (ORTHOGONAL, 3, 5),
     "constant_": (CONSTANT, 0, 32),
     "zeros_": (CONSTANT, 0, 32),
     "ones_": (CONSTANT, 0, 32),
@@ -81,6 +82,8 @@ class Fill(NamedTuple):
         least, most = self.axes
         if not least <= len(shape) <= most or (self.kind == SCALED and 0 in shape):
             return False
+        if self.name == "delta_orthogonal_" and shape[0] < shape[1]:
+            return False
         return shape[0] % self.arguments.get("groups", 1) == 0 if shape else True
 
 
@@ -111,6 +114,7 @@ USUAL = [
     Fill("sparse_", {"sparsity": 0}, INEXACT),
     Fill("sparse_", {"sparsity": 1}, INEXACT),
     Fill("orthogonal_", {"gain": 1.5}, INEXACT),
+    Fill("delta_orthogonal_", {}, INEXACT),
     Fill("constant_", {"val": 1}, EVERY),
     Fill("constant_", {"val": -2}, INEXACT + SIGNED),
     Fill("constant_", {"val": 0.1}, INEXACT),

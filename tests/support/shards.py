@@ -24,6 +24,10 @@ CUTS = [
     ("sparse_", {"sparsity": 0}, [(5, 3)]),
     ("sparse_", {"sparsity": 1}, [(5, 3)]),
     ("dirac_", {"groups": 2}, [(4, 3, 3), (6, 2, 2, 1, 1)]),
+    ("lecun_normal_", {"parts": (1, 4), "parts_axis": -1}, [(3, 5), (2, 3, 5)]),
+    ("orthogonal_", {"parts": (3, 2)}, [(5, 2), (5, 3, 2)]),
+    ("orthogonal_", {"batch_axis": 0, "in_axis": 1, "out_axis": -1}, [(2, 3, 4)]),
+    ("delta_orthogonal_", {}, [(3, 2, 4), (3, 2, 2, 3)]),
 ]
 
 
