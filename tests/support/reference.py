@@ -10,8 +10,8 @@ import hashlib
 import math
 import struct
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from statistics import NormalDist
 from typing import Any
@@ -316,14 +316,79 @@ def trunc_normal_(
     return fill(shape, dtype, generator, lambda word: min(max(value(word), lo), hi))
 
 
+# Axes and parts
+
+Axis = int | Sequence[int] | None
+
+
+def axes_of(axis: Axis, ndim: int) -> tuple[int, ...]:
+    """Return one axis, several or none as a tuple in the order given, each counted from the first axis of the weight."""
+    axes = () if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
+    return tuple(range(ndim)[a] for a in axes)
+
+
+def cuts(length: int, parts: int | Sequence[int]) -> list[slice]:
+    """Cut an axis into so many equal parts, or into parts of these lengths."""
+    if isinstance(parts, int):
+        if parts < 1 or length % parts:
+            raise ValueError
+        parts = [length // parts] * parts
+    if min(parts, default=0) < 0 or sum(parts) != length:
+        raise ValueError
+    ends = [sum(parts[: k + 1]) for k in range(len(parts))]
+    return [slice(end - part, end) for part, end in zip(parts, ends, strict=True)]
+
+
+def parts_of(
+    shape: tuple[int, ...],
+    in_axis: Axis,
+    out_axis: Axis,
+    groups: int | None,
+    parts: int | Sequence[int] | None,
+    parts_axis: int | None,
+) -> list[tuple[slice, ...]]:
+    """Return the index of each part in the weight: the whole weight, if it is not cut."""
+    whole = (slice(None),) * len(shape)
+    if groups is not None:
+        if parts is not None or parts_axis is not None:
+            raise ValueError
+        parts = groups
+        if 0 in axes_of(in_axis, len(shape)) + axes_of(out_axis, len(shape)):
+            parts_axis = 0
+    if parts is None or parts == 1:
+        return [whole]
+    axes = axes_of(out_axis if parts_axis is None else parts_axis, len(shape))
+    if len(axes) != 1:
+        raise ValueError
+    (axis,) = axes
+    return [(*whole[:axis], cut, *whole[axis + 1 :]) for cut in cuts(shape[axis], parts)]
+
+
 # Fills scaled by the fans
 
 
-def fans(shape: tuple[int, ...]) -> dict[str, float]:
-    """Compute the fans of a weight of shape (outputs, inputs, *receptive field)."""
-    receptive = math.prod(shape[2:])
-    fan_in, fan_out = shape[1] * receptive, shape[0] * receptive
-    return {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
+def fans(
+    shape: tuple[int, ...],
+    in_axis: Axis = 1,
+    out_axis: Axis = 0,
+    batch_axis: Axis = None,
+    fan_in: float | None = None,
+    fan_out: float | None = None,
+) -> dict[str, float]:
+    """Compute the fans of the matrices of an uncut weight, or of one part of a cut weight, of this shape."""
+    inputs, outputs, batch = (axes_of(axis, len(shape)) for axis in (in_axis, out_axis, batch_axis))
+    named = inputs + outputs + batch
+    if len(set(named)) < len(named):
+        raise ValueError
+    kernel = [axis for axis in range(len(shape)) if axis not in named]
+    fan_in = float(math.prod(shape[axis] for axis in [*inputs, *kernel]) if fan_in is None else fan_in)
+    fan_out = float(math.prod(shape[axis] for axis in [*outputs, *kernel]) if fan_out is None else fan_out)
+    return {
+        "fan_in": fan_in,
+        "fan_out": fan_out,
+        "fan_avg": (fan_in + fan_out) / 2,
+        "fan_geo_avg": math.sqrt(fan_in * fan_out),
+    }
 
 
 def calculate_gain(nonlinearity: str, slope: float | None = None) -> float:
@@ -342,9 +407,43 @@ def scaled(shape: tuple[int, ...], dtype: str, generator: Generator, std: float,
     return trunc_normal_(shape, dtype, generator, 0.0, s, -2 * s, 2 * s)
 
 
-def xavier(distribution: str, shape: tuple[int, ...], dtype: str, generator: Generator, gain: float = 1.0) -> np.ndarray:
-    fan = fans(shape)
-    return scaled(shape, dtype, generator, gain * math.sqrt(2 / (fan["fan_in"] + fan["fan_out"])), distribution)
+def scaled_parts(
+    shape: tuple[int, ...],
+    dtype: str,
+    generator: Generator,
+    std: Callable[[dict[str, float]], float],
+    distribution: str,
+    *,
+    in_axis: Axis = 1,
+    out_axis: Axis = 0,
+    batch_axis: Axis = None,
+    groups: int | None = None,
+    parts: int | Sequence[int] | None = None,
+    parts_axis: int | None = None,
+    fan_in: float | None = None,
+    fan_out: float | None = None,
+) -> np.ndarray:
+    """Fill the whole weight once for each part, with the std of its matrices' fans, and keep the part.
+
+    The matrices of one part, which differ in the indices of the batch axes only, have the same lengths, so the same fans.
+    """
+    x = np.empty(shape, dtype)
+    moved = generator
+    for part in parts_of(shape, in_axis, out_axis, groups, parts, parts_axis):
+        fan = fans(x[part].shape, in_axis, out_axis, batch_axis, fan_in, fan_out)
+        moved = replace(generator)
+        x[part] = scaled(shape, dtype, moved, std(fan), distribution)[part]
+    generator.position = moved.position
+    return x
+
+
+def xavier(
+    distribution: str, shape: tuple[int, ...], dtype: str, generator: Generator, gain: float = 1.0, **axes: Any
+) -> np.ndarray:
+    def std(fan: dict[str, float]) -> float:
+        return gain * math.sqrt(2 / (fan["fan_in"] + fan["fan_out"]))
+
+    return scaled_parts(shape, dtype, generator, std, distribution, **axes)
 
 
 def kaiming(
@@ -355,8 +454,12 @@ def kaiming(
     a: float = 0.0,
     mode: str = "fan_in",
     nonlinearity: str = "leaky_relu",
+    **axes: Any,
 ) -> np.ndarray:
-    return scaled(shape, dtype, generator, calculate_gain(nonlinearity, a) / math.sqrt(fans(shape)[mode]), distribution)
+    def std(fan: dict[str, float]) -> float:
+        return calculate_gain(nonlinearity, a) / math.sqrt(fan[mode])
+
+    return scaled_parts(shape, dtype, generator, std, distribution, **axes)
 
 
 def variance_scaling_(
@@ -366,8 +469,9 @@ def variance_scaling_(
     scale: float = 1.0,
     mode: str = "fan_in",
     distribution: str = "truncated_normal",
+    **axes: Any,
 ) -> np.ndarray:
-    return scaled(shape, dtype, generator, math.sqrt(scale / fans(shape)[mode]), distribution)
+    return scaled_parts(shape, dtype, generator, lambda fan: math.sqrt(scale / fan[mode]), distribution, **axes)
 
 
 xavier_normal_, xavier_uniform_ = functools.partial(xavier, "normal"), functools.partial(xavier, "uniform")
@@ -404,10 +508,10 @@ def sparse_(shape: tuple[int, int], dtype: str, generator: Generator, sparsity: 
     return x
 
 
-def orthogonal_(shape: tuple[int, ...], dtype: str, generator: Generator, gain: float = 1.0) -> np.ndarray:
-    rows, columns = shape[0], math.prod(shape[1:])
+def orthogonal_matrix(rows: int, columns: int, normals: np.ndarray) -> np.ndarray:
+    """Return Q, or its transpose, of as many normals as it has elements."""
     count, length = min(rows, columns), max(rows, columns)
-    gaussian = normal_((count, length), "float64" if dtype == "float64" else "float32", generator).astype(np.longdouble)
+    gaussian = normals.reshape(count, length).astype(np.longdouble)
     q = np.eye(length, count, dtype=np.longdouble)
     # The product from the right: the last reflection is applied first.
     for j in reversed(range(count)):
@@ -420,7 +524,36 @@ def orthogonal_(shape: tuple[int, ...], dtype: str, generator: Generator, gain: 
         v[0] = 1
         q[:, j] *= -sign
         q[j:] -= np.outer((1 + abs(x[0]) / norm) * v, v @ q[j:])
-    return (gain * (q if rows >= columns else q.T)).reshape(shape).astype(dtype)
+    return q if rows >= columns else q.T
+
+
+def orthogonal_(
+    shape: tuple[int, ...],
+    dtype: str,
+    generator: Generator,
+    gain: float = 1.0,
+    *,
+    in_axis: Axis = 1,
+    out_axis: Axis = 0,
+    batch_axis: Axis = None,
+    groups: int | None = None,
+    parts: int | Sequence[int] | None = None,
+    parts_axis: int | None = None,
+) -> np.ndarray:
+    outputs, batch = axes_of(out_axis, len(shape)), axes_of(batch_axis, len(shape))
+    others = [axis for axis in range(len(shape)) if axis not in outputs + batch]
+    indices = parts_of(shape, in_axis, out_axis, groups, parts, parts_axis)
+    normals = normal_((math.prod(shape),), "float64" if dtype == "float64" else "float32", generator)
+    x, used = np.empty(shape, dtype), 0
+    for part in indices:
+        # A view of the part: the batch axes, those of the rows, those of the columns.
+        view = x[part].transpose(*batch, *outputs, *others)
+        for element in np.ndindex(view.shape[: len(batch)]):
+            matrix = view[element]
+            rows, columns = math.prod(matrix.shape[: len(outputs)]), math.prod(matrix.shape[len(outputs) :])
+            own, used = normals[used : used + matrix.size], used + matrix.size
+            matrix[...] = (gain * orthogonal_matrix(rows, columns, own)).reshape(matrix.shape).astype(dtype)
+    return x
 
 
 def digest(arrays: Mapping[str, np.ndarray]) -> str:
