@@ -81,14 +81,15 @@ class Layout(NamedTuple):
         )
 
     def matrices(self) -> tuple[Matrix, ...]:
-        """Return the matrices that the weight is made of: part by part, and in each the elements of batch axes in C order."""
+        """Return the matrices with elements that the weight is made of: by parts, and in each by batch axes in C order."""
         ends = [0, *accumulate(self.lengths or [self.shape[self.parts_axis]])]
         order = (*self.out_axes, *(axis for axis in range(len(self.shape)) if axis not in self.out_axes))
-        return tuple(
+        found = (
             Matrix(self._index(slice(start, stop), stacked), order, len(self.out_axes))
             for start, stop in pairwise(ends)
             for stacked in product(*(range(self.shape[axis]) for axis in self.batch_axes))
         )
+        return tuple(matrix for matrix in found if math.prod(matrix.shape))
 
     def _index(self, part: slice, stacked: tuple[int, ...]) -> tuple[slice, ...]:
         index = [slice(0, length) for length in self.shape]

@@ -97,7 +97,7 @@ def fan(fan_in: float, fan_out: float, mode: Mode) -> float:
             return fan_out
         case Mode.FAN_AVG:
             return (fan_in + fan_out) / 2
-    return math.sqrt(fan_in * fan_out)
+    return math.sqrt(fan_in) * math.sqrt(fan_out)
 
 
 def calculate_gain(nonlinearity: str | NonLinearity, param: float | None = None) -> float:

@@ -327,7 +327,7 @@ def _distribution_of(dtype: np.dtype[Any], kind: Family, std: float) -> distribu
 
 @exact
 def _stds(std_of: StdOf, fans: list[tuple[float, float]]) -> list[float]:
-    return [std_of(*pair) for pair in fans]
+    return [std_of(float(fan_in), float(fan_out)) for fan_in, fan_out in fans]
 
 
 def _scheme(to: Target, scale: Any, mode: Any) -> StdOf:

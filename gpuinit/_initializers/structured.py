@@ -161,7 +161,7 @@ def orthogonal_(
     layout = read_layout(to.shape, axes)
     factor = finite_in("gain", gain, working(to.dtype))
     stream = take_blocks(to, generator)
-    write(to, Orthogonal(factor, stream, layout.matrices() if to.size else ()))
+    write(to, Orthogonal(factor, stream, layout.matrices()))
     return x
 
 

@@ -387,7 +387,7 @@ def fans(
         "fan_in": fan_in,
         "fan_out": fan_out,
         "fan_avg": (fan_in + fan_out) / 2,
-        "fan_geo_avg": math.sqrt(fan_in * fan_out),
+        "fan_geo_avg": math.sqrt(fan_in) * math.sqrt(fan_out),
     }
 
 
@@ -430,6 +430,8 @@ def scaled_parts(
     x = np.empty(shape, dtype)
     moved = generator
     for part in parts_of(shape, in_axis, out_axis, groups, parts, parts_axis):
+        if not x[part].size:
+            continue
         fan = fans(x[part].shape, in_axis, out_axis, batch_axis, fan_in, fan_out)
         moved = replace(generator)
         x[part] = scaled(shape, dtype, moved, std(fan), distribution)[part]
