@@ -34,7 +34,8 @@ class Index(NamedTuple):
 
     @property
     def files(self) -> dict[str, str]:
-        return self.content["weight_map"]  # type: ignore[no-any-return]
+        files: dict[str, str] = self.content["weight_map"]
+        return files
 
 
 @dataclass(frozen=True)

@@ -90,14 +90,18 @@ def write_file(
 def write_folder(
     place: Path, others: Sequence[Path], write: Callable[[Path, list[BinaryIO]], _T], ready: Callable[[], object]
 ) -> _T:
-    """Call `write` with a new folder, which then comes to `place`, and with new files for `others`, as `write_files` does."""
+    """Call `write` with a new folder, which then comes to `place`, and with new files for `others`, as `write_files` does.
+
+    The second `finally` is there for the same reason.
+    """
     part = _part_of(place)
 
     def write_all(files: list[BinaryIO]) -> _T:
         result = write(part, files)
         _sync_files_in(part)
         if os.path.lexists(place):  # `others` would be replaced, but not this
-            raise FileExistsError(errno.EEXIST, "something came there while the new folder was filled", str(place))
+            problem = "something came there while the new folder was filled; remove it, or name another"
+            raise FileExistsError(errno.EEXIST, problem, str(place))
         return result
 
     try:
