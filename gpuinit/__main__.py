@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_init(
         add(
             "init",
-            "fill a safetensors file's tensors by rules, and show them and the digest",
+            "fill the tensors of a safetensors file, or of a folder of them, by rules, and show them and the digest",
             "init model.safetensors --rules rules.toml --seed 42 -o filled.safetensors",
         )
     )
@@ -100,10 +100,21 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_init(init: argparse.ArgumentParser) -> None:
-    init.add_argument("model", type=Path, metavar="MODEL", help="the safetensors file with the names, shapes and dtypes")
+    init.add_argument(
+        "model",
+        type=Path,
+        metavar="MODEL",
+        help="the safetensors file with the names, shapes and dtypes; or a checkpoint's folder, or its index (.json)",
+    )
     init.add_argument("--rules", type=Path, metavar="RULES", help="the rules, a TOML file of tables [[rules]]")
     init.add_argument("--seed", type=_seed, metavar="N", help="an integer >= 0")
-    init.add_argument("-o", "--output", type=Path, metavar="OUT", help="the file to write when all is done; may be MODEL itself")
+    init.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="OUT",
+        help="written when all is done: a file, which may be MODEL itself, or for a folder a new one",
+    )
     init.add_argument("--json", type=Path, metavar="REPORT", help="a file for the report as JSON")
     only = init.add_mutually_exclusive_group()
     only.add_argument("--dry-run", action="store_true", help="check all arguments and print what would be done; write nothing")

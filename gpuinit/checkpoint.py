@@ -1,4 +1,4 @@
-"""Files of tensors (safetensors), filled by rules."""
+"""Files of tensors (safetensors), one or a folder of them, filled by rules."""
 
 from gpuinit._models.checkpoint import initialize_file
 

@@ -89,3 +89,10 @@ def paths(tmp_path):
     """A safetensors file to read and one to write, in a folder of its own, where nothing else must be left."""
     (tmp_path / "out").mkdir()
     return tmp_path / "model.safetensors", tmp_path / "out" / "filled.safetensors"
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """A checkpoint's folder to read and one to write, as `paths`."""
+    (tmp_path / "out").mkdir()
+    return tmp_path / "model", tmp_path / "out" / "filled"

@@ -1,4 +1,4 @@
-"""`python -m gpuinit init`: a safetensors file, filled by rules from a file."""
+"""`python -m gpuinit init`: a safetensors file, or a folder of them, filled by rules from a file."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from typing import BinaryIO, NamedTuple
 from gpuinit import _console as console
 from gpuinit import rules
 from gpuinit._cli import stopping
+from gpuinit._contract.arguments import shorten
 from gpuinit._contract.generator import Generator
-from gpuinit._models.checkpoint import fill_file, list_file, plan_file
-from gpuinit._models.replacing import find_place, write_files
+from gpuinit._models import checkpoint
+from gpuinit._models.checkpoint_files import Checkpoint, find_checkpoint, place_of
+from gpuinit._models.replacing import find_place, write_file, write_folder
 from gpuinit._models.report import COLUMNS, RIGHT, Report
 from gpuinit._rules.matching import Rule
 
@@ -33,8 +35,10 @@ class Task(NamedTuple):
 def run(task: Task) -> int:
     """Fill and show; the exit code is 1, with one line on stderr, if that cannot be done, and then `out` is as it was."""
     try:
-        read = rules.load(task.rules)
-        report = write_files(_places(task), lambda files: _fill(task, read, files), stopping.commit)
+        model, read = find_checkpoint(task.model), rules.load(task.rules)
+        *others, place = _places(task, model)
+        write = write_folder if model.is_folder else write_file
+        report = write(place, others, lambda new, files: _fill(task, model, read, new, files), stopping.commit)
     except _ERRORS as error:
         console.complain("init", error)
         return 1
@@ -42,14 +46,17 @@ def run(task: Task) -> int:
         title = f"{task.out}, seed {task.seed}: standard deviations expected and measured"
         console.table(title, COLUMNS, report.cells(), RIGHT, COLUMNS[3:4])
         print(report.summary())
+        if model.is_folder:
+            print(_what_else(model))
     return 0
 
 
 def dry_run(task: Task) -> int:
     """Show what `run` would do; the exit code is 1 where its would be, unless that finds a disk full or a folder locked."""
     try:
-        place = _places(task)[-1]
-        entries = plan_file(task.model, rules.load(task.rules), Generator(task.seed))
+        model = find_checkpoint(task.model)
+        place = _places(task, model)[-1]
+        entries = checkpoint.dry_run(model, rules.load(task.rules), Generator(task.seed))
     except _ERRORS as error:
         console.complain("init", error)
         return 1
@@ -62,15 +69,17 @@ def dry_run(task: Task) -> int:
     sizes = [math.prod(entry.param.shape) for entry in entries if not entry.kept]
     print(
         f"nothing is written; {len(sizes)} parameters, {sum(sizes):,} elements would be filled and {len(entries) - len(sizes)} "
-        f"parameters kept, in {'place of the file' if place.exists() else 'a new file'} {console.escaped(str(place))}"
+        f"parameters kept, in {_place_in_words(place, model)} {console.escaped(str(place))}"
     )
+    if model.is_folder:
+        print(_what_else(model))
     return 0
 
 
 def show_tensors(model: Path) -> int:
-    """Show what tensors a file has; the exit code is 1, with one line on stderr, if that cannot be read."""
+    """Show what tensors a checkpoint has; the exit code is 1, with one line on stderr, if that cannot be read."""
     try:
-        tensors = list_file(model)
+        tensors = checkpoint.list_tensors(find_checkpoint(model))
     except _ERRORS as error:
         console.complain("init", error)
         return 1
@@ -81,28 +90,40 @@ def show_tensors(model: Path) -> int:
     return 0
 
 
-def _fill(task: Task, read: list[Rule], files: list[BinaryIO]) -> Report:
-    """Fill the last of new files, and write the report to the one before it, if there is one."""
-    report = fill_file(task.model, read, Generator(task.seed), files[-1], progress=True)
-    text = report.to_json()  # measures too, so that only the table is left to do when the file is in its place
-    for file in files[:-1]:
+def _fill(task: Task, model: Checkpoint, read: list[Rule], new: BinaryIO | Path, files: list[BinaryIO]) -> Report:
+    """Fill a new file or folder, and write the report to the file for it, if there is one."""
+    report = checkpoint.fill(model, read, Generator(task.seed), new, progress=True)
+    text = report.to_json()  # measures too, so that only the table is left to do when all is in its place
+    for file in files:
         file.write(f"{text}\n".encode())
     return report
 
 
-def _places(task: Task) -> list[Path]:
-    """Return where files are to be written, the model's last; a file that is read cannot be among them, except the model."""
-    inputs = {"model": task.model, "rules": task.rules}
-    places = [find_place("out", task.out)]
-    _check_apart("out", task.out, {"rules": task.rules})
+def _places(task: Task, model: Checkpoint) -> list[Path]:
+    """Return where all is to be written, the model last; a file that is read cannot be among them, except the model."""
+    places = [place_of(model, task.out)]
+    _check_apart("out", task.out, [("rules", task.rules)])
     if task.json is not None:
         places.insert(0, find_place("json", task.json))
-        _check_apart("json", task.json, inputs | {"out": task.out})
+        inputs = [*(("model", file) for file in model.all_files), ("rules", task.rules)]
+        _check_apart("json", task.json, [*inputs, ("out", task.out)])
     return places
 
 
-def _check_apart(name: str, path: Path, others: dict[str, Path]) -> None:
-    for other, its_path in others.items():
+def _place_in_words(place: Path, model: Checkpoint) -> str:
+    if model.is_folder:
+        return "a new folder"
+    return "place of the file" if place.exists() else "a new file"
+
+
+def _what_else(model: Checkpoint) -> str:
+    """Say what is copied, since files of another format may have the old weights."""
+    others = ", ".join(shorten([console.escaped(str(name)) for name in model.others]))
+    return f"{len(model.files)} files of tensors; copied as they are: {others or 'none'}"
+
+
+def _check_apart(name: str, path: Path, others: list[tuple[str, Path]]) -> None:
+    for other, its_path in others:
         if _is_same_file(path, its_path):
             raise ValueError(f"{name} must be another file than {other}, got {name}={str(path)!r} and {other}={str(its_path)!r}")
 

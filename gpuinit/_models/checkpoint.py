@@ -1,4 +1,4 @@
-"""Files of tensors (safetensors), filled by rules: larger than memory, and there as a whole or not at all."""
+"""Checkpoints (safetensors) filled by rules: larger than memory, and there as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import io
 import mmap
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, BinaryIO
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from gpuinit._console import escaped
 from gpuinit._contract.arguments import short_repr
 from gpuinit._contract.dtypes import INEXACT, as_dtype, bfloat16
 from gpuinit._contract.generator import Generator
-from gpuinit._models.replacing import find_place, write_files
+from gpuinit._models.checkpoint_files import Checkpoint, copy_others, find_checkpoint, named, opened, place_of, read_headers
+from gpuinit._models.replacing import write_file, write_folder
 from gpuinit._models.report import Entry, Report
-from gpuinit._models.safetensors_header import Header, Tensor, read_header
-from gpuinit._models.steps import Deferred, Progress, Step, carry_out, plan, root_of
+from gpuinit._models.safetensors_header import Header, Tensor
+from gpuinit._models.steps import Deferred, Progress, Step, perform, plan, progress_bar, root_of
 from gpuinit._rules.calls import Initializer, Keep
 from gpuinit._rules.matching import Rule, choose_initializers, warn_of_unused
 from gpuinit._rules.modules import without_wrappers
@@ -46,16 +46,21 @@ def initialize_file(
     pages, so it may be larger than memory. A file beside `out` takes its place when complete, and is removed after an error.
     Of a file that is replaced, the new one has the mode and owner. A symbolic link stays: what it leads to is replaced.
 
+    A checkpoint of several files is filled as if it were one: `path` is its folder or its index, and `out` a new folder. Rules
+    see the tensors of all files, and values, report and digest do not depend on which file has a tensor. The files are filled
+    one after the other. The new folder has an index with the true total size, and all other files as they are.
+
     Parameters
     ----------
     path : path-like
-        The file whose header is taken over byte for byte, and the elements of the tensors to keep.
+        The file whose header is taken over byte for byte, and the elements of the tensors to keep. Or a folder of such files
+        with an index, as `save_pretrained` writes it, or with one file alone; or the index, whose name ends in ``.json``.
     rules : list of (pattern, initializer)
         As for `initialize`; a tensor that is not of float16, bfloat16, float32, float64 or complex64 must be kept.
     seed : int or Generator
         The tensor `name` is filled from ``Generator(seed).spawn(name)``.
     out : path-like
-        The file to write; one that is there is replaced, and it may be `path` itself.
+        The file to write; one that is there is replaced, and it may be `path` itself. For a folder, the name of a new one.
     progress : bool or callable, optional
         As for `initialize`.
     tied : mapping of str to str, optional
@@ -65,8 +70,8 @@ def initialize_file(
     Returns
     -------
     Report
-        It measures the tensors in the new file, which stays open for it: look before other programs write to that file. An
-        OSError says if it became shorter; if that happens while it is read, the system ends the process (SIGBUS).
+        It measures the tensors in the new files, which stay open for it: look before other programs write to them. An OSError
+        says if one became shorter; if that happens while it is read, the system ends the process (SIGBUS).
 
     Raises
     ------
@@ -74,7 +79,7 @@ def initialize_file(
         If a file cannot be read or written, or the disk is full.
     TypeError, ValueError
         If `path` is no safetensors file, no rule matches some tensors, or an initializer cannot fill its tensor; if `out` is
-        no place for a file.
+        no place for a file, or for a new folder; if an index is missing, or does not name each tensor of the folder's files.
 
     Examples
     --------
@@ -89,82 +94,89 @@ def initialize_file(
     ('bias', 'float32', 'normal_(std=0.02)')
     """
     root = root_of(seed)
-    return write_files([find_place("out", out)], lambda files: fill_file(path, rules, root, files[0], progress, tied))
+    model = find_checkpoint(path)
+    write = write_folder if model.is_folder else write_file
+    return write(place_of(model, out), [], lambda new, _: fill(model, rules, root, new, progress, tied), lambda: None)
 
 
-def fill_file(
-    path: str | os.PathLike[str],
+def fill(
+    model: Checkpoint,
     rules: Any,
     root: Generator,
-    file: BinaryIO,
+    new: BinaryIO | Path,
     progress: Progress,
     tied: Mapping[str, str] | None = None,
 ) -> Report:
-    """Fill a new file as `initialize_file` does."""
-    with open(path, "rb") as source:
-        header, steps, memory, unused = _plan(source, rules, root, file, _allocate, tied)
-        warn_of_unused(unused, stacklevel=6)  # in the code that calls `initialize_file`
-        _copy(source, memory, 0, header.end)
-        report = carry_out(steps, root, progress, unused=unused)
-    memory.flush()
-    return report
+    """Fill a new file, or what a new folder is to have, as `initialize_file` does."""
+    with opened(model) as sources:
+        headers, parts, unused = _plan(model, sources, rules, root, lambda name, size: _allocate(new, name, size), tied)
+        warn_of_unused(unused, stacklevel=8)  # in the code that calls `initialize_file`
+        steps = [step for part in parts for step in part.steps]
+        with progress_bar(progress, len(steps)) as advance:
+            if isinstance(new, Path):
+                copy_others(model, headers, new)
+            for source, header, part in zip(sources, headers, parts, strict=True):
+                _copy(source, part.memory, 0, header.end)
+                perform(part.steps, advance)
+                part.memory.flush()  # before the next file takes memory
+    return Report([step.entry for step in steps], root, unused=unused)
 
 
-def plan_file(path: str | os.PathLike[str], rules: Any, root: Generator) -> list[Entry]:
+def dry_run(model: Checkpoint, rules: Any, root: Generator) -> list[Entry]:
     """Return what `initialize_file` would do, after all its checks but those of the place."""
-    # Without elements the file takes no place on the disk.
-    with open(path, "rb") as source, tempfile.TemporaryFile() as file:
-        _, steps, _, unused = _plan(source, rules, root, file, os.ftruncate)
+    with opened(model) as sources:
+        _, parts, unused = _plan(model, sources, rules, root, _pretend)
         warn_of_unused(unused)
-        return [step.entry for step in steps]
+        return [step.entry for part in parts for step in part.steps]
 
 
-def list_file(path: str | os.PathLike[str]) -> list[Tensor]:
-    """Return the tensors of a file, in the order of its header."""
-    with open(path, "rb") as source, _named(source):
-        return read_header(source).tensors
+def list_tensors(model: Checkpoint) -> list[Tensor]:
+    """Return the tensors, file by file, in the order of the headers."""
+    with opened(model) as sources:
+        return [tensor for header in read_headers(model, sources) for tensor in header.tensors]
+
+
+class _Part(NamedTuple):
+    """What fills a new file, and its memory."""
+
+    memory: mmap.mmap
+    steps: list[Step]
 
 
 def _plan(
-    source: io.BufferedReader,
+    model: Checkpoint,
+    sources: Sequence[io.BufferedReader],
     rules: Any,
     root: Generator,
-    file: BinaryIO,
-    give_size: Callable[[int, int], None],
+    allocate: Callable[[str, int], mmap.mmap],
     tied: Mapping[str, str] | None = None,
-) -> tuple[Header, list[Step], mmap.mmap, list[Rule]]:
-    """Return the header of a file, the steps that fill a new one by it, the memory of that, and the rules that match nothing."""
-    with _named(source):
-        header = read_header(source)
-        choices, unused = _choices(header, rules, check_tied(tied))
-        give_size(file.fileno(), header.size)
-        memory = mmap.mmap(file.fileno(), header.size)
+) -> tuple[list[Header], list[_Part], list[Rule]]:
+    """Return the headers of the files, what fills new ones by them, and the rules that match nothing."""
+    headers = read_headers(model, sources)
+    with named(model.path):
+        choices, unused = _choices(headers, rules, check_tied(tied))
         generators, plans = root._spawn_named([param.name for param, _ in choices]), Plans()
-        steps = [
-            _step(param, tensor, choice, source, memory, generator, plans)
-            for tensor, (param, choice), generator in zip(header.tensors, choices, generators, strict=True)
-        ]
-    return header, steps, memory, unused
+        planned, parts = zip(choices, generators, strict=True), []
+        for path, source, header in zip(model.files, sources, headers, strict=True):
+            memory = allocate(path.name, header.size)
+            steps = [
+                _step(param, tensor, choice, source, memory, generator, plans)
+                for tensor, ((param, choice), generator) in zip(header.tensors, planned, strict=False)  # the rest is the next's
+            ]
+            parts.append(_Part(memory, steps))
+    return headers, parts, unused
 
 
-@contextmanager
-def _named(source: io.BufferedReader) -> Iterator[None]:
-    """Begin errors about a file's content with its path; the names in them may be anybody's, and a terminal may show them."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        raise type(error)(escaped(f"{source.name}: {error}", but="\n")) from None
-
-
-def _choices(header: Header, rules: Any, tied: Ties) -> tuple[list[tuple[Param, Initializer]], list[Rule]]:
+def _choices(headers: Sequence[Header], rules: Any, tied: Ties) -> tuple[list[tuple[Param, Initializer]], list[Rule]]:
     """What is to be done to each tensor, if its dtype permits that, and the rules that match none."""
-    groups = _all_names(header)
+    tensors = [tensor for header in headers for tensor in header.tensors]
+    groups = _all_names(headers)
     check_names(name for group in groups for name in group)
-    named = name_ties(groups, tied)
-    shapes = Shapes((name, tensor.shape) for tensor, names in zip(header.tensors, named, strict=True) for name in names)
+    ties = name_ties(groups, tied)
+    shapes = Shapes((name, tensor.shape) for tensor, names in zip(tensors, ties, strict=True) for name in names)
     params = [
         Param(names[0], tensor.shape, tensor.dtype, (), shapes, places_of(names))
-        for tensor, names in zip(header.tensors, named, strict=True)
+        for tensor, names in zip(tensors, ties, strict=True)
     ]
     initializers, unused = choose_initializers(rules, params)
     choices = list(zip(params, initializers, strict=True))
@@ -174,10 +186,10 @@ def _choices(header: Header, rules: Any, tied: Ties) -> tuple[list[tuple[Param, 
     return choices, unused
 
 
-def _all_names(header: Header) -> list[list[str]]:
-    """The names of each tensor: its own, and those of which the metadata says that `save_model` left them out for it."""
-    groups = {tensor.name: [without_wrappers(tensor.name)] for tensor in header.tensors}
-    for left_out, kept in header.metadata.items():
+def _all_names(headers: Sequence[Header]) -> list[list[str]]:
+    """The names of each tensor: its own, and those of which metadata says that `save_model` left them out for it."""
+    groups = {tensor.name: [without_wrappers(tensor.name)] for header in headers for tensor in header.tensors}
+    for left_out, kept in dict.fromkeys(pair for header in headers for pair in header.metadata.items()):
         if kept in groups and left_out not in groups and left_out != "format":  # that of the library that wrote the file
             groups[kept].append(without_wrappers(left_out))
     return list(groups.values())
@@ -225,7 +237,22 @@ def _copy(source: io.BufferedReader, memory: mmap.mmap, start: int, end: int) ->
             raise OSError(errno.EIO, "the file became shorter while it was read", source.name)
 
 
-def _allocate(file: int, size: int) -> None:
+def _pretend(name: str, size: int) -> mmap.mmap:
+    with tempfile.TemporaryFile() as file:  # without elements it takes no place on the disk
+        os.ftruncate(file.fileno(), size)
+        return mmap.mmap(file.fileno(), size)
+
+
+def _allocate(new: BinaryIO | Path, name: str, size: int) -> mmap.mmap:
+    """Return the memory of a new file, or of one of that name in a new folder."""
+    if isinstance(new, Path):
+        with open(new / name, "x+b") as file:
+            return _allocate(file, name, size)
+    _reserve(new.fileno(), size)
+    return mmap.mmap(new.fileno(), size)
+
+
+def _reserve(file: int, size: int) -> None:
     """Give a file its size, and where the system can do so, its place on the disk: a write to mapped memory that finds the disk
     full ends the process."""
     try:

@@ -80,7 +80,7 @@ def read_header(file: BinaryIO) -> Header:
             f"got {length:,} in a file of {size:,} bytes"
         )
     try:
-        content = _parse(file.read(length).decode())
+        content = parse_json(file.read(length).decode())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"must have a header of JSON, in which no name is twice, got another: {error}") from error
     if not isinstance(content, dict):
@@ -92,7 +92,7 @@ def read_header(file: BinaryIO) -> Header:
     return Header(tensors, end, size, metadata or {})
 
 
-def _parse(text: str) -> Any:
+def parse_json(text: str) -> Any:
     """Return what a text of JSON says, in a time proportional to its length.
 
     Python's own reader takes more than JSON, and longer: not-a-number, what is not Unicode, and integers of any length.

@@ -92,7 +92,7 @@ def _plan_parametrized(
         values = to.new_values()
         generator.state = start
         step = plan(param, values, choice, generator, plans, dtype)
-        _perform([step], lambda name: None)
+        perform([step], lambda name: None)
         try:
             entry.array = to.assign(values)
         except TypeError as error:
@@ -155,13 +155,13 @@ def carry_out(
     steps: list[Step], root: Generator, progress: Progress, buffers: Sequence[str] = (), unused: Sequence[Rule] = ()
 ) -> Report:
     """Do everything that was planned, with a bar or calls of `progress`; the rest is for the report."""
-    with _progress_bar(progress, len(steps)) as advance:
-        _perform(steps, advance)
+    with progress_bar(progress, len(steps)) as advance:
+        perform(steps, advance)
     return Report([step.entry for step in steps], root, buffers, unused)
 
 
 @exact
-def _perform(steps: list[Step], advance: Callable[[str], None]) -> None:
+def perform(steps: list[Step], advance: Callable[[str], None]) -> None:
     names_and_writes = [(step.entry.param.name, step.write) for step in steps if isinstance(step, Planned) and step.write]
     for number in perform_all([write for _, write in names_and_writes]):
         advance(names_and_writes[number][0])
@@ -214,7 +214,7 @@ def check_prefix(prefix: Any) -> str:
     return prefix.removesuffix(".")
 
 
-def _progress_bar(progress: Progress, total: int) -> AbstractContextManager[Callable[[str], None]]:
+def progress_bar(progress: Progress, total: int) -> AbstractContextManager[Callable[[str], None]]:
     """Return what is called with the name of each parameter that is done."""
     if progress is None or is_a(progress, bool):
         return console.progress("filling", total) if progress else nullcontext(lambda name: None)

@@ -14,7 +14,7 @@ import pytest
 
 from gpuinit.__main__ import main
 from gpuinit._models.checkpoint import initialize_file
-from tests.support.checkpoints import LAYOUTS, NORMAL, described, left, write
+from tests.support.checkpoints import INDEX, LAYOUTS, NORMAL, described, left, write, write_folder
 
 RULES = """
 [[rules]]
@@ -70,6 +70,76 @@ def test_errors_of_the_command(paths, command, changed, message, capsys):
         assert output == ""
         assert re.fullmatch(f"gpuinit init: {message}\n", errors)
         assert left(paths[1]) == []
+
+
+# Folders.
+
+PARTS = {
+    f"model-{number}.safetensors": described({f"{number}.weight": ("F32", (4, 3)), f"{number}.keep": ("I64", (5,))})
+    for number in range(2)
+}
+
+
+@pytest.fixture
+def folder_command(folders):
+    """What to give `main` for a folder of two files of tensors and another file."""
+    folder, out = folders
+    write_folder(folder, PARTS)
+    (folder / "config.json").write_text("{}")
+    rules = folder.with_name("rules.toml")
+    rules.write_text(RULES)
+    return ["init", str(folder), "--rules", str(rules), "--seed", "42", "-o", str(out)]
+
+
+@pytest.mark.parametrize("given", ["", INDEX], ids=["folder", "index"])
+def test_a_folder(folders, folder_command, given, capsys):
+    folder, out = folders
+    report = folder.with_name("report.json")
+    folder_command[1] = str(folder / given)
+    assert main([*folder_command, "--dry-run", "--json", str(report)]) == 0
+    dry = capsys.readouterr().out.splitlines()
+    assert (report.exists(), left(out)) == (False, [])
+    assert main([*folder_command, "--json", str(report)]) == 0
+    output, errors = capsys.readouterr()
+    expected = initialize_file(folder, NORMAL, seed=42, out=out.with_name("expected"))
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == {
+        path.name: path.read_bytes() for path in out.with_name("expected").iterdir()
+    }
+    assert json.loads(report.read_text())["digest"] == expected.digest
+    last = "2 files of tensors; copied as they are: config.json"
+    assert output.splitlines()[-2:] == [expected.summary(), last]
+    filled = "nothing is written; 2 parameters, 24 elements would be filled and 2 parameters kept"
+    assert dry[-2:] == [f"{filled}, in a new folder {out}", last]
+    assert errors == ""
+
+
+def test_the_list_of_a_folders_tensors(folders, folder_command, capsys):
+    assert main(["init", str(folders[0]), "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[4:-2]] == ["0.weight", "0.keep", "1.weight", "1.keep"]
+    assert lines[-1] == "4 tensors, 176 bytes"
+
+
+@pytest.mark.parametrize("option", [[], ["--dry-run"]])
+def test_errors_of_folders(folders, folder_command, option, capsys):
+    folder, out = folders
+
+    def fails(message, *more):
+        assert main([*folder_command, *more, *option]) == 1
+        output, errors = capsys.readouterr()
+        assert output == ""
+        assert re.fullmatch(f"gpuinit init: {message}\n", errors)
+
+    for name in (*PARTS, INDEX, "config.json"):
+        fails(f"json must be another file than model, got json='.*{name}' and model='.*{name}'", "--json", str(folder / name))
+    fails("json must be another file than out, got .*", "--json", str(out))
+    assert left(out) == []
+    out.mkdir()
+    fails("out must be the name of a new folder, got out='.*filled', which is there; remove it, or name another")
+    out.rmdir()
+    (folder / INDEX).write_text("{")
+    fails(f".*model: must have an index of JSON, .* got another in {INDEX}: .*")
+    assert left(out) == []
 
 
 def test_the_command_needs_all_arguments(command, capsys):
@@ -325,6 +395,18 @@ def test_a_killed_run_leaves_all_as_it_was(paths, command, name, code, there):
     parts = set(left(out)) - {out.name}
     assert len(parts) == (name == "SIGKILL")  # of which nothing can clean up
     assert all(re.fullmatch(r"\.gpuinit-\w+\.part", part) for part in parts)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129), ("SIGKILL", -9)])
+def test_a_killed_run_leaves_no_folder(folders, folder_command, name, code):
+    folder, out = folders
+    report = folder.with_name("report.json")
+    report.write_text("old")
+    assert killed([*folder_command, "--json", str(report)], signal.Signals[name], "SIG_DFL") == code
+    assert report.read_text() == "old"
+    assert len(left(out)) == (name == "SIGKILL")
+    assert all(re.fullmatch(r"\.gpuinit-\w+\.part", part) for part in left(out))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")

@@ -1,16 +1,17 @@
-"""Files that replace others: together, when complete; and an interrupt leaves nothing, at whatever instruction it comes."""
+"""Files that replace others, and new folders: together, when complete. An interrupt at any instruction leaves nothing."""
 
 from __future__ import annotations
 
 import dis
 import os
+import shutil
 import sys
 import warnings
 
 import pytest
 
 from gpuinit._models import replacing
-from gpuinit._models.replacing import write_files
+from gpuinit._models.replacing import write_files, write_folder
 
 
 @pytest.fixture
@@ -108,3 +109,51 @@ def test_an_interrupt_at_any_instruction_leaves_nothing(places, fails, monkeypat
     assert number > 100
     assert (b"old", b"old") in seen
     assert ((b"new0", b"new1") in seen) == (not fails)
+
+
+# With a new folder in the place of the last file.
+
+
+def fill(folder, files):
+    (folder / "below").mkdir()
+    (folder / "below" / "file").write_bytes(b"new")
+    return write(files)
+
+
+def in_folder(place):
+    return {str(path.relative_to(place)) for path in place.rglob("*")}
+
+
+def test_a_folder_and_files_come_together_when_all_is_ready(places):
+    places[0].write_bytes(b"old")
+    seen = []
+    assert (
+        write_folder(places[1], places[:1], fill, lambda: seen.append((places[0].read_bytes(), places[1].exists()))) == "result"
+    )
+    assert seen == [(b"old", False)]
+    assert (places[0].read_bytes(), in_folder(places[1])) == (b"new0", {"below", "below/file"})
+    assert set(os.listdir(places[0].parent)) == {place.name for place in places}
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["complete", "error"])
+def test_an_interrupt_at_any_instruction_leaves_no_folder(places, fails, monkeypatch):
+    def work(folder, files):
+        fill(folder, files)
+        if fails:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(os, "fsync", lambda file: None)  # which takes its time
+    number, seen = 1, set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # for files that no name was given to yet
+        while interrupted(number, lambda: write_folder(places[1], places[:1], work, lambda: None)):
+            assert set(os.listdir(places[0].parent)) <= {place.name for place in places}
+            seen.add((places[0].exists(), frozenset(in_folder(places[1]))))
+            for place in places:
+                shutil.rmtree(place, ignore_errors=True)
+                place.unlink(missing_ok=True)
+            number += 1
+    assert number > 100
+    complete = (True, frozenset({"below", "below/file"}))
+    # As with files, an interrupt between two places leaves the first.
+    assert seen == {(False, frozenset())} if fails else seen - {(True, frozenset())} == {(False, frozenset()), complete}

@@ -25,6 +25,7 @@ BYTES = {
     "F128_OF_TOMORROW": 16,
     "float32": 3,  # no dtype of the format, though one of NumPy
 }
+INDEX = "model.safetensors.index.json"
 NORMAL = [("*.keep", "keep"), ("*", "normal_(std=0.02)")]
 
 
@@ -48,6 +49,17 @@ def write(path, content, size=None, data=None):
     everything = (len(header) if size is None else size).to_bytes(8, "little") + header + data
     path.write_bytes(everything)
     return everything
+
+
+def write_folder(folder, files, metadata=None, index=None):
+    """A checkpoint of files with these headers, by their names, random elements, and an index; returns that's content."""
+    folder.mkdir()
+    for name, content in files.items():
+        write(folder / name, content)
+    weight_map = {tensor: name for name, content in files.items() for tensor in content if tensor != "__metadata__"}
+    index = {"metadata": metadata or {}, "weight_map": weight_map} if index is None else index
+    (folder / INDEX).write_bytes(index if isinstance(index, bytes) else json.dumps(index).encode())
+    return index
 
 
 def elements(file):
