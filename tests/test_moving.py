@@ -1,4 +1,4 @@
-"""docs/moving.md: each row of its tables, and its own definition of `w`, run beside the library that it is of."""
+"""docs/moving.md: each row of its tables, and its own definition of `axes`, run beside the library that it is of."""
 
 from __future__ import annotations
 
@@ -170,15 +170,15 @@ def assert_same_ends(one, other):
 
 
 def singular_values(x, row):
-    """Of x as the matrix that `orthogonal_` sees, w being x with out as its first axis."""
-    out = -1 if "(w" in row.ours else 0
+    """Of x as the matrix that `orthogonal_` sees."""
+    out = -1 if "**axes" in row.ours else 0
     return np.linalg.svd(np.moveaxis(x, out, 0).reshape(x.shape[out], -1), compute_uv=False)
 
 
 STRUCTURES = {
     "orthogonal_": singular_values,
     "sparse_": lambda x, row: (x == 0).sum(axis=0),
-    "zeros_": lambda x, row: (x == 0).astype(int),
+    "delta_": lambda x, row: (x == 0).astype(int),
 }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from gpuinit._backends.operations import Constant, Fill, Truncate
 from gpuinit._backends.targets import Target, target, write
 from gpuinit._contract import distributions
-from gpuinit._contract.arguments import number, short_repr, unwrap
+from gpuinit._contract.arguments import boolean, finite, number, real, short_repr, unwrap
 from gpuinit._contract.arithmetic import exact
 from gpuinit._contract.dtypes import EVERY, FLOATS, INTEGERS, round_once, word_bytes
 from gpuinit._contract.generator import BLOCK_BYTES, Generator, Stream, as_generator
@@ -114,6 +114,7 @@ def trunc_normal_(
     generator: RandomSource = None,
     *,
     shard: Shard | None = None,
+    in_std: bool = False,
 ) -> Array:
     """Fill with values of N(mean, std**2) restricted to [a, b].
 
@@ -124,11 +125,13 @@ def trunc_normal_(
     mean, std : float
         Of the normal distribution before it is cut; finite, `std > 0`.
     a, b : float
-        Absolute cutoffs, infinite ones allowed; no value lies outside. `a == b` fills the nearest value.
+        Cutoffs, infinite ones allowed; no value lies outside. `a == b` fills the nearest value.
     generator : Generator, int seed or None
         The source of random bits; None means `gpuinit.default_generator`.
     shard : Shard, optional
         What part of a larger array `x` is; see `Shard`.
+    in_std : bool
+        Whether `a` and `b` are in units of `std` from the mean, as timm's `trunc_normal_tf_` and JAX have them.
 
     Returns
     -------
@@ -155,6 +158,8 @@ def trunc_normal_(
     True
     """
     to = target(x, shard=shard)
+    if boolean("in_std", in_std):
+        a, b = _absolute(mean, std, a, b)
     fill_from(to, distributions.truncated(to.dtype, mean, std, a, b), generator)
     return x
 
@@ -248,6 +253,13 @@ def trunc_(x: Array) -> Array:
     if to.dtype.name in FLOATS:
         write(to, Truncate())
     return x
+
+
+@exact
+def _absolute(mean: Any, std: Any, *cutoffs: Any) -> list[float]:
+    """Return cutoffs that are given in units of std, from the mean on."""
+    centre, unit = finite("mean", mean), finite("std", std)
+    return [centre + real(name, cutoff) * unit for name, cutoff in zip("ab", cutoffs)]
 
 
 def fill_from(to: Target, distribution: distributions.Distribution, generator: RandomSource) -> None:
