@@ -238,6 +238,7 @@ PARAMETERS = {
     "lecun_normal_": {},
     "variance_scaling_": {"scale": "positive", "mode": "mode", "distribution": "distribution"},
     "orthogonal_": {"gain": "positive"},
+    "delta_orthogonal_": {"gain": "positive"},
     "sparse_": {"sparsity": "share", "std": "positive"},
     "constant_": {"val": "val"},
     "ones_": {},
@@ -275,7 +276,7 @@ def pick(rng, values):
 
 def array(xp, rng, name):
     """An array that the function must accept, in one of some layouts."""
-    shape = (4, 3, 3) if name == "dirac_" else (4, 6)
+    shape = (4, 3, 3) if name in ("dirac_", "delta_orthogonal_") else (4, 6)
     dtype = pick(rng, FLOATS if name in RANDOM_FILLS or name == "trunc_" else [*FLOATS, "c8", "i4", "?"])
     memory = xp.ones([2 * length for length in shape], dtype)
     slices = [[slice(n), slice(n, None), slice(None, None, 2), slice(n - 1, None, -1)] for n in shape]
@@ -287,7 +288,7 @@ def odd_array(xp, rng, name):
     """An array that is refused, or accepted for reasons of its own: of other dtypes and axes, overlapping, read-only."""
     kind = int(rng.integers(7))
     if kind == 0 or (xp is not np and kind > 3):
-        x = xp.ones((4, 3, 3) if name == "dirac_" else (4, 6), pick(rng, DTYPES))
+        x = xp.ones((4, 3, 3) if name in ("dirac_", "delta_orthogonal_") else (4, 6), pick(rng, DTYPES))
     elif kind == 1:
         shape = pick(rng, [(), (1,), (3,), (0,), (0, 3), (3, 0), (0, 2**40), (2, 0, 2), (1, 1), (2, 3, 1, 1), (1,) * 6, (1, 7)])
         x = xp.ones(shape, pick(rng, DTYPES))

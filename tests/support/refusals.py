@@ -14,7 +14,7 @@ REQUIRED = {name: {} for name in NAMES} | {"sparse_": {"sparsity": 0.5}, "consta
 
 def shape_for(name):
     """A shape of 24 elements that the initializer accepts."""
-    return (4, 6, 1) if name == "dirac_" else (4, 6)
+    return {"dirac_": (4, 6, 1), "delta_orthogonal_": (6, 4, 1)}.get(name, (4, 6))
 
 
 def refused(name, x, error, match, *, memory=None, **arguments):
