@@ -296,7 +296,8 @@ def _parse_value(val: Any, dtype: np.dtype[Any]) -> Any:
             value = dtype.type(given) if dtype.kind == "c" else round_once(float(given.real), dtype)
     except OverflowError:
         value = dtype.type(np.inf)
-    if not np.isfinite(value) and (isinstance(given, int) or np.isfinite(given)):
+    is_finite = isinstance(given, int) or np.isfinite(given)
+    if not np.isfinite(value) and (is_finite or (np.isinf(given) and not np.isinf(value))):
         raise _value_error(f"lie in the range of {dtype}", val)
     return value
 
