@@ -453,8 +453,7 @@ def orthogonal_(shape: tuple[int, ...], dtype: str, generator: Generator, gain: 
         v[0] = 1
         q[:, j] *= -sign
         q[j:] -= np.outer((1 + abs(x[0]) / norm) * v, v @ q[j:])
-    q = (gain * (q if rows >= columns else q.T)).reshape(shape)
-    return q.astype(WORKING[dtype] if dtype in EIGHT_BITS else dtype)
+    return (gain * (q if rows >= columns else q.T)).reshape(shape).astype(dtype)
 
 
 def digest(arrays: Mapping[str, np.ndarray]) -> str:
