@@ -34,7 +34,7 @@ def xavier_uniform_(x: Array, gain: float = 1.0, generator: RandomSource = None,
 
     Parameters
     ----------
-    x : array of float16, bfloat16, float32, float64, complex64 or complex128 with at least 2 axes (out, in, ...)
+    x : array of float8, float16, bfloat16, float32, float64, complex64 or complex128 with at least 2 axes (out, in, ...)
         Filled in place. One without elements is left with a warning.
     gain : float
         Factor on the standard deviation, finite and >= 0; see `calculate_gain`.
@@ -98,7 +98,7 @@ def kaiming_uniform_(
 
     Parameters
     ----------
-    x : array of float16, bfloat16, float32, float64, complex64 or complex128 with at least 2 axes (out, in, ...)
+    x : array of float8, float16, bfloat16, float32, float64, complex64 or complex128 with at least 2 axes (out, in, ...)
         Filled in place. One without elements is left with a warning.
     a : float
         Negative slope of the rectifier after this layer; read for "leaky_relu" only.
@@ -211,7 +211,7 @@ def variance_scaling_(
 
     Parameters
     ----------
-    x : array of float16, bfloat16, float32, float64, complex64 or complex128 with at least 2 axes (out, in, ...)
+    x : array of float8, float16, bfloat16, float32, float64, complex64 or complex128 with at least 2 axes (out, in, ...)
         Filled in place. One without elements is left with a warning.
     scale : float
         Finite and > 0.

@@ -100,9 +100,9 @@ def orthogonal_(x: Array, gain: float = 1.0, generator: RandomSource = None, *, 
 
     Parameters
     ----------
-    x : array of float16, bfloat16, float32, float64, complex64 or complex128 with at least 2 axes
+    x : array of float8, float16, bfloat16, float32, float64, complex64 or complex128 with at least 2 axes
         Filled in place; seen as a matrix of `x.shape[0]` rows, the other axes flattened. Its columns (with more columns
-        than rows: its rows) are orthonormal, times `gain`; in a complex array, unitary. 16-bit types are computed in float32.
+        than rows: its rows) are orthonormal, times `gain`; in a complex array, unitary. Smaller types are computed in float32.
     gain : float
         Finite; see `calculate_gain`.
     generator : Generator, int seed or None
@@ -152,7 +152,7 @@ def sparse_(x: Array, sparsity: float, std: float = 0.01, generator: RandomSourc
 
     Parameters
     ----------
-    x : array of float16, bfloat16, float32, float64, complex64 or complex128 with 2 axes, at most 2**32 rows
+    x : array of float8, float16, bfloat16, float32, float64, complex64 or complex128 with 2 axes, at most 2**32 rows
         Filled in place.
     sparsity : float
         In [0, 1]: exactly ceil(sparsity * rows) rows of each column become 0.

@@ -70,8 +70,8 @@ def test_the_package_reads_and_writes_eight_bits(paths, torch):
     path, out = paths
     tensors = {f"{dtype}.weight": torch.zeros(5, 3, dtype=dtype) for dtype in (torch.float8_e4m3fn, torch.float8_e5m2)}
     torch_files.save_file(tensors, path)
-    report = initialize_file(path, NORMAL, seed=1, out=out)
-    assert gi.initialize(tensors, NORMAL, seed=1).digest == report.digest
+    report = initialize_file(path, NORMAL[1:], seed=1, out=out)
+    assert gi.initialize(tensors, NORMAL[1:], seed=1).digest == report.digest
     after = torch_files.load_file(out)
     assert {name: tensor.dtype for name, tensor in after.items()} == {name: tensor.dtype for name, tensor in tensors.items()}
     assert gi.digest(after) == gi.digest({name: tensors[name] for name in after})
