@@ -86,7 +86,7 @@ def highest(dtype: np.dtype[Any]) -> float:
 
 @np.errstate(all="ignore")  # of values that are too large or too small
 def round_into(x: Any, values: Any) -> None:
-    """Write values of the working precision to an array of any library, each rounded once; `values` may be overwritten.
+    """Write values to an array of any library, each rounded once to its dtype; `values` may be overwritten.
 
     What is too large becomes the dtype's highest value, for which ml_dtypes gives nan where that is not infinity.
     """

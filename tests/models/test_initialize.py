@@ -170,15 +170,16 @@ def test_a_model_of_a_dtype(dtype):
         assert (row.dtype, row.digest) == (dtype, gi.digest({row.name: alone}))
 
 
+@pytest.mark.parametrize("drawn", ["float32", "bfloat16"])
 @pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2"])
-def test_drawing_in_float32_for_eight_bits(dtype):
-    """Values are those of float32, rounded once; what is too large is not nan."""
+def test_drawing_in_another_dtype_for_eight_bits(dtype, drawn):
+    """Values are those of the other dtype, rounded; what is too large is not nan."""
     rules = [("a", "normal_"), ("b", "normal_(std=1e9)")]
     shapes = {"a": (30, 40), "b": (7,)}
-    arrays, single = model(shapes=shapes, dtype=as_dtype(dtype)), model(shapes=shapes)
-    gi.initialize(arrays, rules, seed=2, dtype="float32")
-    gi.initialize(single, rules, seed=2)
-    assert arrays["a"].tobytes() == single["a"].astype(arrays["a"].dtype).tobytes()
+    arrays, of_drawn = (model(shapes=shapes, dtype=as_dtype(name)) for name in (dtype, drawn))
+    gi.initialize(arrays, rules, seed=2, dtype=drawn)
+    gi.initialize(of_drawn, rules, seed=2)
+    assert arrays["a"].tobytes() == of_drawn["a"].astype(arrays["a"].dtype).tobytes()
     assert (abs(arrays["b"].astype(float)) == (448 if dtype == "float8_e4m3fn" else np.inf)).all()
 
 
