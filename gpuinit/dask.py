@@ -26,7 +26,7 @@ import numpy as np
 from gpuinit._backends.operations import Matrix
 from gpuinit._contract.arguments import attribute, integer, is_a, is_integer, short_repr, type_name, unwrap
 from gpuinit._contract.digests import CONTRACT_VERSION
-from gpuinit._contract.dtypes import as_dtype, working
+from gpuinit._contract.dtypes import EIGHT_BITS, as_dtype, highest, working
 from gpuinit._contract.generator import Generator, default_generator
 from gpuinit._contract.shards import MOST_ELEMENTS, Shard
 from gpuinit._initializers import basic, scaled, structured
@@ -187,12 +187,15 @@ def _matrix(normals: Any, matrix: Matrix, heights: tuple[int, ...], fill: _Fill)
     """By the QR factorisation of a tall matrix of normals, cut along its longer axis, R's diagonal being made positive."""
     width = _width(matrix)
     tall = normals.map_blocks(
-        _as_rows, width, new_axis=1, chunks=(heights, (width,)), dtype=normals.dtype, meta=fill.empty((0, 0))
+        _as_rows, width, new_axis=1, chunks=(heights, (width,)), dtype=normals.dtype, meta=normals._meta.reshape(0, 0)
     )
     # In double precision: the chunks decide in what order sums are rounded, and a square Q may show a thousandfold of that
     q, r = da.linalg.qr(tall.astype(np.result_type(normals.dtype, np.float64)))
     diagonal = da.diagonal(r)
-    q = (q * (diagonal / abs(diagonal) * float(fill.parameters["gain"]))).astype(fill.dtype)
+    q = q * (diagonal / abs(diagonal) * float(fill.parameters["gain"]))
+    if (end := highest(fill.dtype)) < math.inf:
+        q = q.clip(-end, end)
+    q = q.astype(fill.dtype)
     rows = math.prod(matrix.shape[axis] for axis in matrix.order[: matrix.row_axes])
     q = q if rows >= math.prod(matrix.shape) // rows else q.T
     return q.reshape(tuple(matrix.shape[axis] for axis in matrix.order)).transpose(
@@ -232,7 +235,7 @@ def _lazy(initializer: Callable[..., Any], make: Callable[..., Any] = _array, bu
         shape, kind = _lengths(given["shape"]), _dtype(given["dtype"])
         chunks = _chunks(given["chunks"], shape, kind)
         parameters = {name: unwrap(given[name]) for name in own}
-        fill = _Fill(initializer, parameters, None, shape, kind, _backend(given["like"]))
+        fill = _Fill(initializer, parameters, None, shape, kind, _backend(given["like"], kind))
         return make(fill.start(_generator(given["seed"]) if random else None), chunks)
 
     function.__name__ = function.__qualname__ = initializer.__name__.removesuffix("_")
@@ -286,14 +289,16 @@ def _generator(seed: Any) -> Generator:
     return seed if is_a(seed, Generator) else Generator(seed)
 
 
-def _backend(like: Any) -> str:
-    """The name of the module whose arrays the chunks are."""
+def _backend(like: Any, dtype: np.dtype[Any]) -> str:
+    """The name of the module whose arrays the chunks are, which has the dtype."""
     if like is None:
         name, kind = "Dask's configuration array.backend", array_creation_dispatch.backend
     else:
         name, kind = "like", type_name(attribute(like, "_meta", like)).partition(".")[0]
     if kind not in ("numpy", "cupy"):
         raise TypeError(f"{name} must stand for NumPy or CuPy arrays, got {kind if like is None else short_repr(like)}")
+    if kind == "cupy" and dtype.name in EIGHT_BITS:
+        raise TypeError(f"dtype must be one that CuPy has, got {dtype}; make a float32 or bfloat16 array and convert it")
     return str(kind)
 
 

@@ -61,14 +61,19 @@ def test_whatever_the_chunks(xp, name, parameters, shapes):
             check(array, expected, xp)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2", "float16", "bfloat16", "float64", "complex64", "complex128"])
 def test_dtypes(dtype):
-    if dtype == "bfloat16":
-        pytest.importorskip("ml_dtypes")
+    pytest.importorskip("ml_dtypes")
     array = lazily("normal_", (5, 7), {}, chunks=(2, 3), dtype=dtype)
     expected = whole("normal_", (5, 7), {}, array.dtype)
     assert array.dtype.name == dtype
     assert array.compute(scheduler="sync").tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2"])
+def test_orthogonal_of_eight_bits_is_never_nan(dtype):
+    found = gd.orthogonal((6, 4), 1e7, seed=11, chunks=2, dtype=dtype).compute(scheduler="sync").astype(float)
+    assert (abs(found) == (448 if dtype == "float8_e4m3fn" else np.inf)).all()
 
 
 def test_other_shapes_and_chunks():
@@ -250,6 +255,8 @@ def test_the_loss_of_a_worker(client):
 
 # Errors, all at the call and before anything is drawn.
 
+# As what is seen of a CuPy array, where there may be none.
+CUPY = type("ndarray", (), {"__module__": "cupy"})()
 REFUSED = [
     ("normal", {"std": -1}, ValueError, r"std must not be negative, got std=-1\.0"),
     ("normal", {"seed": -1}, ValueError, r"seed must not be negative, got seed=-1"),
@@ -260,6 +267,7 @@ REFUSED = [
     ("normal", {"shape": (2.0, 3)}, TypeError, r"shape\[0\] must be an int"),
     ("normal", {"dtype": "int32"}, TypeError, r"x must be an array of one of the dtypes .*; got int32"),
     ("normal", {"dtype": "float23"}, TypeError, r"float23"),
+    ("normal", {"like": CUPY, "dtype": "float8_e5m2"}, TypeError, r"dtype must be one that CuPy has, got float8_e5m2; make a"),
     ("normal", {"like": [1]}, TypeError, r"like must stand for NumPy or CuPy arrays, got \[1\]"),
     ("normal", {"sigma": 1}, TypeError, r"sigma"),
     ("ones", {"seed": 1}, TypeError, r"seed"),

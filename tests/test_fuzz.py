@@ -265,7 +265,7 @@ NUMPY_DTYPES = [
     ">f4",
     ">c16",
     "f4,i1",
-    ml_dtypes.float8_e4m3fn,
+    ml_dtypes.float8_e4m3fnuz,
     ml_dtypes.int4,
 ]
 

@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> int:
         return max(worker.wait() for worker in workers)
     import cupy
 
-    for case, order in internals.golden_cases()[mine[0] :: count]:
+    for case, order in internals.golden_cases(cupy)[mine[0] :: count]:
         internals.fill_golden(case, order, cupy)
     return 0
 

@@ -47,11 +47,11 @@ def _fill_module() -> Any:
     return importlib.import_module("gpuinit._backends.cuda.fills")
 
 
-def golden_cases() -> list[tuple[dict[str, Any], str]]:
-    """The cases of `selfcheck` that need a fill, each in both memory orders."""
+def golden_cases(xp: Any) -> list[tuple[dict[str, Any], str]]:
+    """The cases of `selfcheck` that need a fill by the module `xp`, each in both memory orders."""
     content = golden.load()
-    fills = [(case, order) for case in filter(golden.can_fill, content["fills"]) for order in "CF"]
-    return fills + [(case, "C") for case in filter(golden.can_fill, content["orthogonal"])]
+    fills = [(case, order) for case in golden.cases_of(content["fills"], xp) for order in "CF"]
+    return fills + [(case, "C") for case in golden.cases_of(content["orthogonal"], xp)]
 
 
 def fill_golden(case: dict[str, Any], order: str, xp: Any) -> Any:
@@ -61,7 +61,7 @@ def fill_golden(case: dict[str, Any], order: str, xp: Any) -> Any:
 
 def golden_differences(xp: Any) -> Iterator[str]:
     """Those of the functions that do not give the stored values; of each, only the first case is tried."""
-    first = {case["function"]: case for case in reversed(golden.load()["fills"]) if golden.can_fill(case)}
+    first = {case["function"]: case for case in reversed(golden.cases_of(golden.load()["fills"], xp))}
     for function, case in first.items():
         if digest({"x": golden.fill(case, xp)}) != case["digest"]:
             yield f"{function} of {case['dtype']}"

@@ -18,7 +18,7 @@ from gpuinit._backends.torch_tensors import SmallTensor, small_tensor
 from gpuinit._backends.view import View
 from gpuinit._backends.views import view_of
 from gpuinit._contract.arguments import short_repr, type_name
-from gpuinit._contract.dtypes import INEXACT, native
+from gpuinit._contract.dtypes import EIGHT_BITS, INEXACT, native
 from gpuinit._contract.shards import Patches, Shard, parts_of
 
 
@@ -173,6 +173,8 @@ def target(x: Any, dtypes: frozenset[str] = INEXACT, shard: Shard | None = None)
     dtype, name = native(view.array.dtype)
     if name not in dtypes:
         raise TypeError(f"x must be an array of one of the dtypes {', '.join(sorted(dtypes))}; got {dtype}")
+    if name in EIGHT_BITS and view.backend == "cuda":
+        raise TypeError(f"x must have a dtype that CuPy has, got {dtype}; fill a float32 or bfloat16 array and convert it")
     if _may_overlap(view.array):
         raise ValueError(
             f"x must not overlap itself, got shape {tuple(view.array.shape)} with strides {tuple(view.array.strides)} "

@@ -15,7 +15,7 @@ from gpuinit._backends.dtensor import local_part
 from gpuinit._backends.gpu import usable_cupy
 from gpuinit._backends.torch_memory import why_not_its_own
 from gpuinit._backends.view import View
-from gpuinit._contract.dtypes import as_dtype
+from gpuinit._contract.dtypes import EIGHT_BITS, EVERY, as_dtype
 
 
 def view_of_tensor(x: Any) -> View:
@@ -73,9 +73,9 @@ def _end(x: Any) -> int:
 
 @functools.cache
 def _dtype_name(dtype: Any) -> str:
-    """Return NumPy's name of torch's dtype; empty if it has none."""
+    """Return NumPy's name of torch's dtype; empty if no array of it can be filled."""
     name = str(dtype).removeprefix("torch.")
-    return name if name == "bfloat16" or hasattr(np, name) else ""
+    return name if name in EVERY else ""
 
 
 @functools.cache
@@ -171,6 +171,8 @@ def _why_not(torch: Any, x: Any) -> str:
         return reason
     if not _dtype_name(x.dtype):
         return f"one of {x.dtype}; fill a float32 tensor and convert it"
+    if _dtype_name(x.dtype) in EIGHT_BITS and not x.is_cpu:
+        return f"one of {x.dtype} on a GPU, for which CuPy has no such dtype; fill a float32 or bfloat16 tensor and convert it"
     return ""
 
 

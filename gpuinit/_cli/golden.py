@@ -11,7 +11,7 @@ import numpy as np
 
 import gpuinit
 from gpuinit._contract.digests import digest
-from gpuinit._contract.dtypes import as_dtype, has_bfloat16, working
+from gpuinit._contract.dtypes import EIGHT_BITS, as_dtype, has_dtype, working
 from gpuinit._contract.generator import Generator
 
 PATH = Path(__file__).parents[1] / "_contract" / "data" / "golden.json"
@@ -30,9 +30,9 @@ def generator_of(case: dict[str, Any]) -> Generator:
     return generator
 
 
-def can_fill(case: dict[str, Any]) -> bool:
-    """Whether NumPy has the case's dtype: bfloat16 only once ml_dtypes is imported."""
-    return case["dtype"] != "bfloat16" or has_bfloat16()
+def cases_of(part: list[dict[str, Any]], xp: Any) -> list[dict[str, Any]]:
+    """The cases whose dtypes the module `xp` has: some need ml_dtypes, and CuPy has none of 8 bits."""
+    return [case for case in part if has_dtype(case["dtype"]) and (xp is np or case["dtype"] not in EIGHT_BITS)]
 
 
 def fill(case: dict[str, Any], xp: Any, order: str = "C") -> Any:
@@ -52,10 +52,10 @@ def normals_of(case: dict[str, Any], xp: Any) -> Any:
 def differences(xp: Any) -> Iterator[tuple[str, bool]]:
     """Recompute every case on a backend: its name, and whether it is as stored."""
     golden = load()
-    for case in filter(can_fill, golden["fills"]):
+    for case in cases_of(golden["fills"], xp):
         for order in "CF":
             yield case["function"], digest({"x": fill(case, xp, order)}) == case["digest"]
-    for case in filter(can_fill, golden["orthogonal"]):
+    for case in cases_of(golden["orthogonal"], xp):
         yield "orthogonal_ (numbers drawn)", digest({"x": normals_of(case, xp)}) == case["digest"]
         q = fill(case, xp)
         q = q.get() if hasattr(q, "get") else q

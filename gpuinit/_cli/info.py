@@ -50,7 +50,9 @@ def run() -> int:
             remedies.setdefault(finding.remedy, []).append(finding.what)
     for remedy, missing in remedies.items():
         print(f"missing {', '.join(missing)}: {remedy}")
-    print("Everything is there." if not remedies else "NumPy arrays need none of these, except ml_dtypes for bfloat16.")
+    print(
+        "Everything is there." if not remedies else "NumPy arrays need none of these, except ml_dtypes for bfloat16 and float8."
+    )
     return 0
 
 

@@ -11,7 +11,7 @@ from gpuinit import _console as console
 from gpuinit._backends.gpu import usable_cupy
 from gpuinit._cli import golden
 from gpuinit._contract.digests import CONTRACT_VERSION
-from gpuinit._contract.dtypes import bfloat16
+from gpuinit._contract.dtypes import FROM_ML_DTYPES, as_dtype
 
 
 def run() -> int:
@@ -22,10 +22,11 @@ def run() -> int:
         backends.append(usable_cupy())
     except RuntimeError as error:
         missing["cupy"] = error
-    try:
-        bfloat16()
-    except TypeError as error:
-        missing["bfloat16"] = error
+    for name in sorted(FROM_ML_DTYPES):
+        try:
+            as_dtype(name)
+        except TypeError as error:
+            missing[name] = error
     rows, wrong = [], 0
     for xp in backends:
         total, failed = _counts(xp)
@@ -42,7 +43,7 @@ def run() -> int:
     if flushes_subnormals():
         wrong += 1
         print("this CPU is set to flush subnormal numbers to zero, as by torch.set_flush_denormal(True): tiny values differ")
-    checked = f"all values except those of {' and '.join(missing)}" if missing else "all values"
+    checked = f"all values except those of {', '.join(missing)}" if missing else "all values"
     print(f"{wrong} differences" if wrong else f"{checked} are as they should be")
     return 1 if wrong else 0
 

@@ -117,7 +117,7 @@ def finite_in(name: str, value: Any, dtype: np.dtype[Any]) -> float:
     return _fitting(name, finite(name, value), dtype)
 
 
-_FITS_EVERY_FLOAT = 65504.0  # float16's largest number
+_FITS_EVERY_FLOAT = 448.0  # float8_e4m3fn's largest number
 
 
 def _fitting(name: str, number: float, dtype: np.dtype[Any]) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 
 from gpuinit._contract.arguments import complex_number, finite_in, not_negative, positive, real
 from gpuinit._contract.arithmetic import exact
-from gpuinit._contract.dtypes import real_part, round_parameter, working
+from gpuinit._contract.dtypes import highest, real_part, round_parameter, working
 from gpuinit._contract.narrow import quantile_series
 from gpuinit._contract.normal_cdf import BITS, interval
 
@@ -226,9 +226,12 @@ def erfinv_of_uniform(dtype: np.dtype[Any], a: float, b: float) -> Distribution:
 
 @np.errstate(all="ignore")  # the neighbour of a subnormal number counts as an underflow
 def _smallest_from(bound: float, dtype: np.dtype[Any]) -> float:
-    """Return the smallest value of `dtype` >= bound."""
-    nearest = round_parameter(bound, dtype)
-    return float(nearest if float(nearest) >= bound else np.nextafter(nearest, dtype.type(np.inf)))
+    """Return the smallest value of `dtype` >= bound; infinity if there is none."""
+    end = highest(dtype)
+    if bound > end:
+        return math.inf
+    nearest = round_parameter(max(bound, -end), dtype)
+    return float(nearest if float(nearest) >= bound else np.nextafter(nearest, dtype.type(end)))
 
 
 def _largest_to(bound: float, dtype: np.dtype[Any]) -> float:
@@ -238,6 +241,9 @@ def _largest_to(bound: float, dtype: np.dtype[Any]) -> float:
 
 @np.errstate(all="ignore")
 def _largest_below(bound: float, dtype: np.dtype[Any]) -> float:
-    """Return the largest value of `dtype` < bound."""
+    """Return the largest value of `dtype` < bound, which is finite in `dtype`; minus infinity if there is none."""
+    end = highest(dtype)
+    if bound <= -end:
+        return -math.inf
     nearest = round_parameter(bound, dtype)
-    return float(nearest if float(nearest) < bound else np.nextafter(nearest, dtype.type(-np.inf)))
+    return float(nearest if float(nearest) < bound else np.nextafter(nearest, dtype.type(-end)))

@@ -27,7 +27,7 @@ def uniform_(x: Array, a: float = 0.0, b: float = 1.0, generator: RandomSource =
 
     Parameters
     ----------
-    x : array of float16, bfloat16, float32, float64, complex64 or complex128, any shape and layout
+    x : array of float8 (e4m3fn, e5m2), float16, bfloat16, float32, float64, complex64 or complex128, any shape and layout
         Filled in place.
     a, b : float
         The bounds, finite in the array's dtype. `b` is never returned, in any dtype; `a == b` fills the nearest value.
@@ -68,10 +68,10 @@ def normal_(
 
     Parameters
     ----------
-    x : array of float16, bfloat16, float32, float64, complex64 or complex128, any shape and layout
+    x : array of float8 (e4m3fn, e5m2), float16, bfloat16, float32, float64, complex64 or complex128, any shape and layout
         Filled in place.
     mean, std : float
-        Finite in the working precision (float32 for 16-bit types); `std >= 0`, and 0 fills `mean`. In a complex array, `mean`
+        Finite in the working precision (float32 for smaller types); `std >= 0`, and 0 fills `mean`. In a complex array, `mean`
         may be complex, and `std` is that of the whole: each part has std / sqrt(2).
     generator : Generator, int seed or None
         The source of random bits; None means `gpuinit.default_generator`.
@@ -91,7 +91,8 @@ def normal_(
     Notes
     -----
     By inversion of the normal CDF, at most 1e-6 (float32) and 1e-14 (float64) from the exact inverse, which reaches
-    +-6.2 in float32 and 16-bit types, +-9.1 in float64. A 16-bit result that is too large becomes infinite.
+    +-6.2 in float32 and smaller types, +-9.1 in float64. A result that is too large for a 16-bit or 8-bit type becomes
+    infinite, or +-448 in float8_e4m3fn, which has no infinity.
 
     Examples
     --------
@@ -120,7 +121,7 @@ def trunc_normal_(
 
     Parameters
     ----------
-    x : array of float16, bfloat16, float32 or float64, any shape and layout
+    x : array of float8 (e4m3fn, e5m2), float16, bfloat16, float32 or float64, any shape and layout
         Filled in place.
     mean, std : float
         Of the normal distribution before it is cut; finite, `std > 0`.
@@ -173,7 +174,8 @@ def constant_(x: Array, val: complex, *, shard: Shard | None = None) -> Array:
     x : array of any integer, bool, real or complex dtype, any shape and layout
         Filled in place.
     val : number
-        nan and infinities too. An integer or bool array takes only a value that it holds exactly.
+        nan and infinities too, but no infinity in float8_e4m3fn. An integer or bool array takes only a value that it holds
+        exactly.
     shard : Shard, optional
         Of no influence on the values: any initializer can be called with one.
 
@@ -308,7 +310,8 @@ def _parse_value(val: Any, dtype: np.dtype[Any]) -> Any:
             value = dtype.type(given) if dtype.kind == "c" else round_once(float(given.real), dtype)
     except OverflowError:
         value = dtype.type(np.inf)
-    if not np.isfinite(value) and (isinstance(given, int) or np.isfinite(given)):
+    is_finite = isinstance(given, int) or np.isfinite(given)
+    if not np.isfinite(value) and (is_finite or (np.isinf(given) and not np.isinf(value))):
         raise _value_error(f"lie in the range of {dtype}", val)
     return value
 

@@ -40,8 +40,8 @@ def xavier_uniform_(
 
     Parameters
     ----------
-    x : array of float16, bfloat16, float32, float64, complex64 or complex128 with at least 2 axes, (out, in, *kernel) by default
-        Filled in place. One without elements is left with a warning.
+    x : array of float8, float16, bfloat16, float32, float64, complex64 or complex128
+        A weight of at least 2 axes, (out, in, *kernel) by default. Filled in place; one without elements is left with a warning.
     gain : float
         Factor on the standard deviation, finite and >= 0; see `calculate_gain`.
     generator : Generator, int seed or None
@@ -117,8 +117,8 @@ def kaiming_uniform_(
 
     Parameters
     ----------
-    x : array of float16, bfloat16, float32, float64, complex64 or complex128 with at least 2 axes, (out, in, *kernel) by default
-        Filled in place. One without elements is left with a warning.
+    x : array of float8, float16, bfloat16, float32, float64, complex64 or complex128
+        A weight of at least 2 axes, (out, in, *kernel) by default. Filled in place; one without elements is left with a warning.
     a : float
         Negative slope of the rectifier after this layer; read for "leaky_relu" only.
     mode : str or Mode
@@ -243,8 +243,8 @@ def variance_scaling_(
 
     Parameters
     ----------
-    x : array of float16, bfloat16, float32, float64, complex64 or complex128 with at least 2 axes, (out, in, *kernel) by default
-        Filled in place. One without elements is left with a warning.
+    x : array of float8, float16, bfloat16, float32, float64, complex64 or complex128
+        A weight of at least 2 axes, (out, in, *kernel) by default. Filled in place; one without elements is left with a warning.
     scale : float
         Finite and > 0.
     mode : str or Mode

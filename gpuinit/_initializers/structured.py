@@ -108,9 +108,9 @@ def orthogonal_(
 
     Parameters
     ----------
-    x : array of float16, bfloat16, float32, float64, complex64 or complex128 with at least 2 axes
+    x : array of float8, float16, bfloat16, float32, float64, complex64 or complex128 with at least 2 axes
         Filled in place; seen as a matrix whose rows are along `out_axis`, the other axes flattened. Its columns (with more
-        columns than rows: its rows) are orthonormal, times `gain`; in a complex array, unitary. 16-bit types are computed in
+        columns than rows: its rows) are orthonormal, times `gain`; in a complex array, unitary. Smaller types are computed in
         float32.
     gain : float
         Finite; see `calculate_gain`.
@@ -182,8 +182,9 @@ def delta_orthogonal_(
 
     Parameters
     ----------
-    x : array of float16, bfloat16, float32, float64, complex64 or complex128 with 3, 4 or 5 axes, (out, in, *kernel) by default
-        Filled in place; with at least as many outputs as inputs. The centre is index (length - 1) // 2 of each kernel axis.
+    x : array of float8, float16, bfloat16, float32, float64, complex64 or complex128 with 3, 4 or 5 axes
+        Filled in place; its axes are (out, in, *kernel) by default, with at least as many outputs as inputs. The centre is
+        index (length - 1) // 2 of each axis of the kernel.
     gain : float
         Finite; see `calculate_gain`.
     generator : Generator, int seed or None
@@ -238,7 +239,7 @@ def sparse_(x: Array, sparsity: float, std: float = 0.01, generator: RandomSourc
 
     Parameters
     ----------
-    x : array of float16, bfloat16, float32, float64, complex64 or complex128 with 2 axes, at most 2**32 rows
+    x : array of float8, float16, bfloat16, float32, float64, complex64 or complex128 with 2 axes, at most 2**32 rows
         Filled in place.
     sparsity : float
         In [0, 1]: exactly ceil(sparsity * rows) rows of each column become 0.

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from gpuinit._contract.arguments import short_repr
-from gpuinit._contract.dtypes import INEXACT, as_dtype, bfloat16
+from gpuinit._contract.dtypes import INEXACT, as_dtype
 from gpuinit._contract.generator import Generator
 from gpuinit._models.checkpoint_files import Checkpoint, copy_others, find_checkpoint, named, opened, place_of, read_headers
 from gpuinit._models.replacing import write_file, write_folder
@@ -56,7 +56,8 @@ def initialize_file(
         The file whose header is taken over byte for byte, and the elements of the tensors to keep. Or a folder of such files
         with an index, as `save_pretrained` writes it, or with one file alone; or the index, whose name ends in ``.json``.
     rules : list of (pattern, initializer)
-        As for `initialize`; a tensor that is not of float16, bfloat16, float32, float64 or complex64 must be kept.
+        As for `initialize`; a tensor that is not of float8_e4m3fn, float8_e5m2, float16, bfloat16, float32, float64 or complex64
+        must be kept.
     seed : int or Generator
         The tensor `name` is filled from ``Generator(seed).spawn(name)``.
     out : path-like
@@ -201,11 +202,10 @@ def _check_dtype(param: Param, choice: Initializer) -> None:
             f"{param.name} is of {param.dtype}, which {choice} cannot fill here: keep it by a rule, or convert it to a floating "
             "dtype first"
         )
-    if param.dtype == "bfloat16":
-        try:
-            bfloat16()
-        except TypeError as error:
-            raise TypeError(f"{param.name}: {error}") from error
+    try:
+        as_dtype(param.dtype)
+    except TypeError as error:
+        raise TypeError(f"{param.name}: {error}") from error
 
 
 def _step(

@@ -39,7 +39,9 @@ _DTYPES = {
     "C64": (64, "complex64"),
     "F4": (4, ""),
     **dict.fromkeys(("F6_E2M3", "F6_E3M2"), (6, "")),
-    **dict.fromkeys(("F8_E4M3", "F8_E4M3FNUZ", "F8_E5M2", "F8_E5M2FNUZ", "F8_E8M0"), (8, "")),
+    "F8_E4M3": (8, "float8_e4m3fn"),
+    "F8_E5M2": (8, "float8_e5m2"),
+    **dict.fromkeys(("F8_E4M3FNUZ", "F8_E5M2FNUZ", "F8_E8M0"), (8, "")),
 }
 
 

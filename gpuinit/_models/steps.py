@@ -14,7 +14,7 @@ from gpuinit._backends.targets import Target, Write, observed, planned, target
 from gpuinit._backends.view import View
 from gpuinit._contract.arguments import attribute, is_a, is_integer, short_repr
 from gpuinit._contract.arithmetic import exact
-from gpuinit._contract.dtypes import EVERY, FLOATS, INEXACT, as_dtype, complex_of
+from gpuinit._contract.dtypes import EIGHT_BITS, EVERY, FLOATS, INEXACT, as_dtype, complex_of, round_into
 from gpuinit._contract.generator import Generator, describe_source
 from gpuinit._contract.shards import parts_of
 from gpuinit._models.report import Entry, Report
@@ -144,8 +144,7 @@ def _plan_conversion(entry: Entry, call: Call, generator: Generator, view: View,
             for part, shard in parts_of(values, view.shard):
                 generator.state = start
                 call(part, generator=generator, shard=shard)
-            with np.errstate(all="ignore"):  # of values too large or too small for the array
-                view.array[...] = values
+            round_into(view.array, values)
         view.notify_owner()
 
     return Deferred(entry, draw_and_convert)
@@ -183,6 +182,8 @@ def _drawing_dtype(to: Target, wanted: np.dtype[Any]) -> np.dtype[Any]:
         return complex_of(wanted)
     if wanted.itemsize > 4 and dtype.itemsize < 4:
         raise ValueError(f"dtype must be at most float32 for an array of {dtype}, got dtype={wanted}: values are rounded once")
+    if wanted.name in EIGHT_BITS and to.view.backend == "cuda":
+        raise ValueError(f"dtype must be one that CuPy has for an array of a GPU, got dtype={wanted}; give bfloat16 or float32")
     return wanted
 
 

@@ -72,7 +72,7 @@ REFUSED = {
     "adjoint": (lambda fill, x: fill(complex_of(x).mH), "conj"),
     "negated": (lambda fill, x: fill(torch._neg_view(x)), "neg"),
     "imaginary part of a conjugate": (lambda fill, x: fill(complex_of(x).conj().imag), "neg"),
-    "float8": (lambda fill, x: fill(x.view(torch.uint8).view(torch.float8_e4m3fn)), "float8_e4m3fn"),
+    "float8": (lambda fill, x: fill(x.view(torch.uint8).view(torch.float8_e4m3fnuz)), "float8_e4m3fnuz"),
     "float4": (lambda fill, x: fill(x.view(torch.uint8).view(torch.float4_e2m1fn_x2)), "float4"),
     "complex32": (lambda fill, x: fill(x.view(torch.int32).view(torch.complex32)), "complex32|ComplexHalf"),
 }
@@ -92,6 +92,17 @@ def test_refused(monkeypatch, name, kind):
     fill = getattr(gi, name)
     monkeypatch.setattr(gi, name, given)
     refused(name, memory, TypeError, match)
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2], ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_eight_bits_on_a_gpu(monkeypatch, name, dtype):
+    """By a CPU tensor that says it is elsewhere, so that no GPU is needed; large, since a small one is known by other signs."""
+    monkeypatch.setattr(torch.Tensor, "is_cpu", False, raising=False)
+    memory = np.full((512, 1024, 1) if name == "dirac_" else (512, 1024), 77, np.uint8)
+    x = torch.from_numpy(memory).view(dtype)
+    match = f"{dtype} on a GPU, for which CuPy has no such dtype; fill a float32 or bfloat16 tensor and convert it$"
+    refused(name, x, TypeError, match, memory=memory)
 
 
 OUTSIDE = {

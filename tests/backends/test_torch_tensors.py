@@ -61,6 +61,21 @@ def test_the_bits_of_the_numpy_fill(device, fill, dtype):
         assert own.position == given.position
 
 
+@pytest.mark.parametrize(("fill", "dtype"), fills.cases_of_eight_bits(FILLS))
+def test_the_bits_of_the_numpy_fill_in_eight_bits(fill, dtype):
+    """On the CPU alone; the digest is that of the array too, and torch reads the same numbers."""
+    for layout, shape in itertools.product(TENSOR_LAYOUTS, filter(fill.takes, SHAPES[fill.kind])):
+        expected = fills.call(fill.name, np.empty(shape, fills.dtype_of(dtype)), fill.arguments, fills.generator_at(5))
+        window = TensorWindow(layout, shape, getattr(torch, dtype))
+        version = window.tensor._version
+        assert fills.call(fill.name, window.tensor, fill.arguments, fills.generator_at(5)) is window.tensor
+        assert bits(window.tensor) == expected.tobytes(), (layout, shape)
+        assert window.outside_untouched(), (layout, shape)
+        assert window.tensor._version > version
+        assert gi.digest(window.tensor) == gi.digest(expected)
+        np.testing.assert_array_equal(window.tensor.float().numpy(), expected.astype(np.float32))
+
+
 @pytest.mark.parametrize("dtype", REAL + COMPLEX, ids=name_of)
 def test_orthogonal_to_rounding(device, dtype):
     tolerance = {torch.float16: 1e-3, torch.bfloat16: 1e-2, torch.float32: 2e-6, torch.complex64: 2e-6}.get(dtype, 1e-14)

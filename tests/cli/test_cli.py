@@ -241,7 +241,7 @@ def test_info_without_ml_dtypes(monkeypatch, capsys):
     assert main(["info"]) == 0
     output = capsys.readouterr().out
     assert 'missing ml_dtypes: pip install "gpuinit[bfloat16]"' in output
-    assert output.splitlines()[-1] == "NumPy arrays need none of these, except ml_dtypes for bfloat16."
+    assert output.splitlines()[-1] == "NumPy arrays need none of these, except ml_dtypes for bfloat16 and float8."
 
 
 @pytest.mark.parametrize("seed", ["-1", "1.5", "x", ""])

@@ -218,7 +218,7 @@ def test_a_dry_run_writes_nothing(paths, command, there, capsys):
     cells = [[re.split("  +", line)[:5] for line in text.splitlines() if ".weight" in line] for text in (shown, done)]
     assert cells[0] == cells[1] != []
     where = f"in {'place of the file' if there else 'a new file'} {out}"
-    filled = "nothing is written; 5 parameters, 495 elements would be filled and 1 parameters kept"
+    filled = "nothing is written; 7 parameters, 693 elements would be filled and 1 parameters kept"
     assert shown.splitlines()[-1] == f"{filled}, {where}"
 
 

@@ -24,8 +24,9 @@ def test_what_cannot_be_checked_is_named(monkeypatch, capsys):
     assert selfcheck.run() == 0
     lines = capsys.readouterr().out.splitlines()
     assert any(re.fullmatch(r"not checked: cupy \(.* install gpuinit\[cuda12\].*\)", line) for line in lines)
-    assert any(re.fullmatch(r"not checked: bfloat16 \(.* install gpuinit\[bfloat16\]\)", line) for line in lines)
-    assert lines[-1] == "all values except those of cupy and bfloat16 are as they should be"
+    for name in ("bfloat16", "float8_e4m3fn", "float8_e5m2"):
+        assert any(re.fullmatch(rf"not checked: {name} \(.* install gpuinit\[bfloat16\]\)", line) for line in lines)
+    assert lines[-1] == "all values except those of cupy, bfloat16, float8_e4m3fn, float8_e5m2 are as they should be"
 
 
 @pytest.mark.parametrize(

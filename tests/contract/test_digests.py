@@ -69,7 +69,7 @@ def test_tensors_have_the_digests_of_arrays(torch, dtype):
         assert gi.digest(tensor.conj()) == gi.digest(tensor.numpy().conj())
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn", "float8_e5m2"])
 def test_tensors_of_dtypes_that_numpy_lacks(torch, dtype):
     ml_dtypes = pytest.importorskip("ml_dtypes")
     tensor = torch.arange(6).to(getattr(torch, dtype)).reshape(2, 3)

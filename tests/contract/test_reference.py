@@ -38,7 +38,7 @@ def check(xp, fill, shapes, dtype, seed=5, position=0):
     """Compare fills drawn one after the other, and where they leave the generator."""
     generator, expected_generator = fills.generator_at(position, seed), reference.Generator(seed, position=position)
     for shape in shapes:
-        x = xp.empty(shape, dtype)
+        x = xp.empty(shape, fills.dtype_of(dtype))
         fills.call(fill.name, x, fill.arguments, generator)
         actual, expected = to_host(x), getattr(reference, fill.name)(shape, dtype, expected_generator, **fill.arguments)
         if fill.kind == fills.ORTHOGONAL:
@@ -54,6 +54,11 @@ def check(xp, fill, shapes, dtype, seed=5, position=0):
 @pytest.mark.parametrize(("fill", "dtype"), fills.cases(FILLS, ALL))
 def test_fill(xp, fill, dtype):
     check(xp, fill, SHAPES[fill.kind], dtype)
+
+
+@pytest.mark.parametrize(("fill", "dtype"), fills.cases_of_eight_bits([row for row in FILLS if row.kind != fills.ORTHOGONAL]))
+def test_fill_of_eight_bits(fill, dtype):
+    check(np, fill, SHAPES[fill.kind], dtype)
 
 
 # From 2**64 - 9 on, 8 blocks are left: as many as 15 float64 need.

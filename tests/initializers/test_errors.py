@@ -216,7 +216,7 @@ def test_no_array(name, value, kind):
 @pytest.mark.parametrize("dtype", ["i1", "i8", "u2", "?"])
 @pytest.mark.parametrize("name", RANDOM)
 def test_dtypes_of_random_fills(xp, name, dtype):
-    accepted = "bfloat16, complex128, complex64, float16, float32, float64"
+    accepted = "bfloat16, complex128, complex64, float16, float32, float64, float8_e4m3fn, float8_e5m2"
     match = f"^x must be an array of one of the dtypes {accepted}; got {np.dtype(dtype)}; fill an array of a floating dtype, and"
     refused(name, array(xp, dtype=dtype), TypeError, match)
 

@@ -52,7 +52,7 @@ def test_the_package_reads_and_writes_the_same(paths):
     library = pytest.importorskip("safetensors")
     numpy_files = pytest.importorskip("safetensors.numpy")
     path, out = paths
-    arrays = {f"{np.dtype(dtype)}.weight": np.ones((5, 3), dtype) for dtype in FILLED.values()}
+    arrays = {f"{np.dtype(dtype)}.weight": np.ones((5, 3), dtype) for name, dtype in FILLED.items() if "F8" not in name}
     arrays["ids.keep"] = np.arange(7)
     numpy_files.save_file(arrays, path, {"format": "np"})
     report = initialize_file(path, NORMAL, seed=1, out=out)
@@ -62,6 +62,19 @@ def test_the_package_reads_and_writes_the_same(paths):
     assert {str(array.dtype) for array in after.values()} == {row.dtype for row in report.rows}
     with library.safe_open(out, "np") as file:
         assert file.metadata() == {"format": "np"}
+
+
+def test_the_package_reads_and_writes_eight_bits(paths, torch):
+    """By torch, since its functions for NumPy read none of these."""
+    torch_files = pytest.importorskip("safetensors.torch")
+    path, out = paths
+    tensors = {f"{dtype}.weight": torch.zeros(5, 3, dtype=dtype) for dtype in (torch.float8_e4m3fn, torch.float8_e5m2)}
+    torch_files.save_file(tensors, path)
+    report = initialize_file(path, NORMAL[1:], seed=1, out=out)
+    assert gi.initialize(tensors, NORMAL[1:], seed=1).digest == report.digest
+    after = torch_files.load_file(out)
+    assert {name: tensor.dtype for name, tensor in after.items()} == {name: tensor.dtype for name, tensor in tensors.items()}
+    assert gi.digest(after) == gi.digest({name: tensors[name] for name in after})
 
 
 def test_the_package_accepts_what_is_written_by_hand(paths):
@@ -200,11 +213,13 @@ def test_rules_that_do_not_fit(paths):
     fails(paths, TypeError, r"rules must be a list of pairs", "zeros_")
 
 
-def test_without_ml_dtypes_bfloat16_is_kept(paths, monkeypatch):
+@pytest.mark.parametrize("dtype", ["BF16", "F8_E4M3", "F8_E5M2"])
+def test_what_needs_ml_dtypes_is_kept_without_it(paths, monkeypatch, dtype):
     monkeypatch.setitem(sys.modules, "ml_dtypes", None)
     path, out = paths
-    before = write(path, described({"b": ("BF16", (8,))}))
-    fails(paths, TypeError, r"b: .*bfloat16.* needs the package ml_dtypes: install gpuinit\[bfloat16\]")
+    before = write(path, described({"b": (dtype, (8,))}))
+    named = np.dtype(FILLED[dtype]).name
+    fails(paths, TypeError, rf"b: {named} on the CPU needs the package ml_dtypes: install gpuinit\[bfloat16\]")
     initialize_file(path, [("*", "keep")], seed=1, out=out)
     assert out.read_bytes() == before
 

@@ -161,13 +161,35 @@ def test_values_drawn_in_another_dtype(xp, dtype, drawn):
     assert report.rows[0].expected_std == pytest.approx((2 / 40) ** 0.5)
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64", "complex64"])
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2", "bfloat16", "float16", "float64", "complex64"])
 def test_a_model_of_a_dtype(dtype):
     arrays = model(shapes={"a": (30, 40), "b": (7,)}, dtype=as_dtype(dtype))
     report = gi.initialize(arrays, [("*", "normal_")], seed=2)
     for row in report.rows:
         alone = gi.normal_(np.empty(row.shape, as_dtype(dtype)), generator=gi.Generator(2).spawn(row.name))
         assert (row.dtype, row.digest) == (dtype, gi.digest({row.name: alone}))
+
+
+@pytest.mark.parametrize("drawn", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2"])
+def test_drawing_in_another_dtype_for_eight_bits(dtype, drawn):
+    """Values are those of the other dtype, rounded; what is too large is not nan."""
+    rules = [("a", "normal_"), ("b", "normal_(std=1e9)")]
+    shapes = {"a": (30, 40), "b": (7,)}
+    arrays, of_drawn = (model(shapes=shapes, dtype=as_dtype(name)) for name in (dtype, drawn))
+    gi.initialize(arrays, rules, seed=2, dtype=drawn)
+    gi.initialize(of_drawn, rules, seed=2)
+    assert arrays["a"].tobytes() == of_drawn["a"].astype(arrays["a"].dtype).tobytes()
+    assert (abs(arrays["b"].astype(float)) == (448 if dtype == "float8_e4m3fn" else np.inf)).all()
+
+
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2"])
+def test_drawing_in_eight_bits(dtype):
+    arrays, drawn = model(), model(dtype=as_dtype(dtype))
+    gi.initialize(arrays, [("*", "normal_")], seed=2, dtype=dtype)
+    gi.initialize(drawn, [("*", "normal_")], seed=2)
+    for name, x in arrays.items():
+        assert x.tobytes() == drawn[name].astype(np.float32).tobytes()
 
 
 def test_drawing_in_another_dtype_leaves_integers_alone():

@@ -155,7 +155,7 @@ def test_largest_of_many():
     assert titles == [figures.shorten_name(LONG.format(i)) for i in chosen]
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64", "complex64"])
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2", "float16", "bfloat16", "float64", "complex64"])
 def test_histogram_of_a_dtype(dtype):
     figure = plot.histograms([entry("w", "xavier_normal_", (300, 300), dtype)])
     heights, edges, _ = figure.axes[0].patches[0].get_data()

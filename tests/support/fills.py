@@ -20,6 +20,8 @@ import gpuinit as gi
 # Dtypes, by name.
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 WIDE = ("float32", "float64")
+# Only NumPy has them, so no row does: see `cases_of_eight_bits`.
+EIGHT_BITS = ("float8_e4m3fn", "float8_e5m2")
 COMPLEX = ("complex64", "complex128")
 INEXACT = FLOATS + COMPLEX
 SIGNED = ("int8", "int16", "int32", "int64")
@@ -291,9 +293,15 @@ def cases(rows: list[Fill], dtypes: tuple[str, ...] = EVERY) -> list[Any]:
     return [pytest.param(row, dtype, id=f"{row}-{dtype}") for row in rows for dtype in dtypes if dtype in row.dtypes]
 
 
+def cases_of_eight_bits(rows: list[Fill]) -> list[Any]:
+    """The same for the dtypes of 8 bits, and the rows of float16 whose bounds they hold."""
+    held = [row for row in rows if "float16" in row.dtypes and row.arguments.get("b") != 65504]
+    return [pytest.param(row, dtype, id=f"{row}-{dtype}") for row in held for dtype in EIGHT_BITS]
+
+
 def dtype_of(name: str) -> np.dtype:
-    """NumPy's dtype of a name; bfloat16 is that of ml_dtypes."""
-    return np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
+    """NumPy's dtype of a name; some are those of ml_dtypes."""
+    return np.dtype(getattr(ml_dtypes, name, name))
 
 
 def call(name: str, x: Any, arguments: dict[str, Any], generator: Any = 5, **options: Any) -> Any:

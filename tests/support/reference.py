@@ -19,7 +19,9 @@ from typing import Any
 import mpmath
 import numpy as np
 
-WORKING = {"float16": np.float32, "float32": np.float32, "float64": np.float64}
+# Of the dtypes of 8 bits: digits behind the point, exponent of the least normal number, bits of the highest value.
+EIGHT_BITS = {"float8_e4m3fn": (3, -6, 0x7E), "float8_e5m2": (2, -14, 0x7C)}
+WORKING = {"float16": np.float32, "float32": np.float32, "float64": np.float64, **dict.fromkeys(EIGHT_BITS, np.float32)}
 WORD_BITS = {np.float32: 32, np.float64: 64}
 MASK = 2**32 - 1
 
@@ -78,10 +80,12 @@ class Generator:
 
 
 def fill(shape: tuple[int, ...], dtype: str, generator: Generator, value: Callable[[int], Any]) -> np.ndarray:
-    """Return an array of `value(word)`, a number in working precision, rounded to the dtype."""
+    """Return an array of `value(word)`, a number in working precision, rounded to the dtype; of 8 bits, the array is of uint8."""
     words = generator.words(math.prod(shape), WORD_BITS[WORKING[dtype]])
     # Overflow to infinity and underflow to zero are defined results.
     with np.errstate(all="ignore"):
+        if dtype in EIGHT_BITS:
+            return np.array([pattern(float(value(word)), dtype) for word in words], np.uint8).reshape(shape)
         return np.array([np.dtype(dtype).type(value(word)) for word in words], dtype).reshape(shape)
 
 
@@ -97,14 +101,41 @@ def rounded(x: Fraction | int, digits: int) -> Fraction:
     return round(x / ulp) * ulp
 
 
+def pattern(x: float, dtype: str) -> int:
+    """Return the bits of a number rounded to a dtype of 8 bits; one that is too large has those of the highest value."""
+    digits, least, highest = EIGHT_BITS[dtype]
+    exponent = max(math.frexp(x)[1] - 1, least) if x else least
+    steps = round(abs(Fraction(x)) / Fraction(2) ** (exponent - digits)) if math.isfinite(x) else 2**8
+    return min(steps + ((exponent - least) << digits), highest) | (math.copysign(1, x) < 0) << 7
+
+
+def number(bits: int, dtype: str) -> float:
+    """Return the number >= 0 that has these bits in a dtype of 8 bits."""
+    digits, least, _ = EIGHT_BITS[dtype]
+    exponent, behind = divmod(bits, 2**digits)
+    return math.ldexp(behind + (2**digits if exponent else 0), max(exponent, 1) - 1 + least - digits)
+
+
+@functools.cache
+def numbers(dtype: str) -> list[float]:
+    """Return the values of a dtype of 8 bits in order, infinities too."""
+    *finite, highest = (number(bits, dtype) for bits in range(EIGHT_BITS[dtype][2] + 1))
+    sizes = [*finite, math.inf if dtype == "float8_e5m2" else highest]
+    return [*(-size for size in sizes[:0:-1]), *sizes]
+
+
 def nearest(x: float, dtype: Any) -> Any:
     """Return RN(x) in the dtype; a zero is +0."""
+    if dtype in EIGHT_BITS:
+        return math.copysign(number(pattern(x, dtype) & 0x7F, dtype), x) + 0.0
     with np.errstate(all="ignore"):
         return np.dtype(dtype).type(np.float64(x)) + np.dtype(dtype).type(0)
 
 
 def at_least(x: float, dtype: str) -> np.floating:
     """Return the smallest value of the dtype that is >= x; a zero is +0."""
+    if dtype in EIGHT_BITS:
+        return min(value for value in numbers(dtype) if value >= x)
     with np.errstate(all="ignore"):
         near = nearest(x, dtype)
         return near if float(near) >= x else np.nextafter(near, near.dtype.type(np.inf)) + near.dtype.type(0)
@@ -117,6 +148,8 @@ def at_most(x: float, dtype: str) -> np.floating:
 
 def below(x: float, dtype: str) -> np.floating:
     """Return the largest value of the dtype that is < x."""
+    if dtype in EIGHT_BITS:
+        return max(value for value in numbers(dtype) if value < x)
     near = at_most(x, dtype)
     with np.errstate(all="ignore"):
         return near if float(near) < x else np.nextafter(near, near.dtype.type(-np.inf))

@@ -98,7 +98,7 @@ def filler_of(distribution: Distribution, dtype: np.dtype[Any]) -> Callable[[Str
 def _kernel(distribution: Sampled, dtype: np.dtype[Any]) -> tuple[Any, bytes] | None:
     """Return the compiled function for a distribution and a dtype, and the parameters that it reads after those of the task."""
     found = library()
-    if found is None or not dtype.isnative:
+    if found is None or not dtype.isnative or dtype.name not in _DTYPES:
         return None
     struct, real = struct_of(distribution), _real(dtype.name)
     function = found[f"gpuinit_{struct.name}_{dtype.name}"]

@@ -16,7 +16,7 @@ from gpuinit._backends.host.workspace import workspace
 from gpuinit._backends.threads import for_each, get_num_threads
 from gpuinit._contract.arithmetic import exact
 from gpuinit._contract.distributions import Distribution, Point
-from gpuinit._contract.dtypes import working
+from gpuinit._contract.dtypes import round_into, working
 from gpuinit._contract.generator import Stream
 from gpuinit._contract.regions import Region, region
 from gpuinit._contract.shards import Shard
@@ -70,8 +70,7 @@ def fill(x: np.ndarray, distribution: Distribution, stream: Stream, shard: Shard
                     piece = Region(part.shape, start, within.strides[-part.ndim :])
                     sample(stream, run_starts(piece), piece.runs.length, out)
                 if not direct:
-                    with np.errstate(all="ignore"):  # of 16-bit results that are too large or too small
-                        part[...] = out.reshape(part.shape)
+                    round_into(part, out.reshape(part.shape))
 
     found = pieces(x, size) if within is None else region_pieces(x, size, within)
     for_each(fill_pieces, found)

@@ -9,7 +9,7 @@ import numpy as np
 from gpuinit._backends.host.fills import fill
 from gpuinit._contract.arithmetic import exact
 from gpuinit._contract.distributions import Normal
-from gpuinit._contract.dtypes import complex_of, working
+from gpuinit._contract.dtypes import complex_of, round_into, working
 from gpuinit._contract.generator import Stream
 from gpuinit._contract.shards import Shard
 
@@ -50,7 +50,7 @@ def _write(x: np.ndarray, gain: float, stream: Stream, row_axes: int, first: int
         if gain != 1:
             q *= real.type(gain)
         if not in_place:
-            x[...] = q.reshape(x.shape)
+            round_into(x, q.reshape(x.shape))
 
 
 def reflectors(normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
