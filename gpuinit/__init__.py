@@ -24,7 +24,7 @@ from gpuinit._initializers.scaled import (
     xavier_normal_,
     xavier_uniform_,
 )
-from gpuinit._initializers.structured import dirac_, eye_, orthogonal_, sparse_
+from gpuinit._initializers.structured import dirac_, embedding_, eye_, orthogonal_, sparse_
 from gpuinit._initializers.warm_up import warmup
 
 for _public in (Generator, Shard, Mode, NonLinearity):
@@ -91,6 +91,7 @@ __all__ = [
     "default_generator",
     "digest",
     "dirac_",
+    "embedding_",
     "eye_",
     "get_num_threads",
     "initialize",

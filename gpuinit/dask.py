@@ -40,6 +40,7 @@ except ImportError as error:
 __all__ = [
     "constant",
     "dirac",
+    "embedding",
     "eye",
     "kaiming_normal",
     "kaiming_uniform",
@@ -246,6 +247,7 @@ def _backend(like: Any) -> str:
 
 constant = _lazy(basic.constant_)
 dirac = _lazy(structured.dirac_)
+embedding = _lazy(structured.embedding_)
 eye = _lazy(structured.eye_)
 kaiming_normal = _lazy(scaled.kaiming_normal_)
 kaiming_uniform = _lazy(scaled.kaiming_uniform_)
