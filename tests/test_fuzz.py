@@ -239,6 +239,7 @@ PARAMETERS = {
     "variance_scaling_": {"scale": "positive", "mode": "mode", "distribution": "distribution"},
     "orthogonal_": {"gain": "positive"},
     "sparse_": {"sparsity": "share", "std": "positive"},
+    "embedding_": {"std": "positive", "padding_idx": "groups"},
     "constant_": {"val": "val"},
     "ones_": {},
     "zeros_": {},
@@ -248,7 +249,7 @@ PARAMETERS = {
     "calculate_gain": {"nonlinearity": "nonlinearity", "param": "slope"},
 }
 REQUIRED = {"sparse_": ("sparsity",), "constant_": ("val",), "calculate_gain": ("nonlinearity",)}
-RANDOM = ("normal_", "uniform_", "sparse_", "orthogonal_", "variance_scaling_")
+RANDOM = ("normal_", "uniform_", "sparse_", "embedding_", "orthogonal_", "variance_scaling_")
 RANDOM_FILLS = [name for name in PARAMETERS if name.endswith(RANDOM)]
 FLOATS = ["f2", ml_dtypes.bfloat16, "f4", "f8"]
 DTYPES = [*FLOATS, "c8", "c16", "?", "i1", "u2", "i8", "u8"]

@@ -108,7 +108,7 @@ def transformers(
 
     Parameters
     ----------
-    config : configuration of transformers, or a mapping with the keys of its config.json, optional
+    config : configuration of transformers, or a dict with the keys of its config.json, optional
         Where the numbers are from that are not given.
     model_type : str, optional
         One of those above.
@@ -142,7 +142,7 @@ def transformers(
     ['embedding_(std=0.01, padding_idx=3)', 'ones_()']
     """
     kind = _setting(config, model_type, "model_type")
-    if kind not in ("gpt2", *_FAMILIES):
+    if not is_a(kind, str) or kind not in ("gpt2", *_FAMILIES):
         raise ValueError(
             f"model_type must be one of {', '.join(sorted(('gpt2', *_FAMILIES)))}, got {short_repr(kind)}; run the code of another "
             "model within gpuinit.seeded, or write rules for it"
@@ -150,13 +150,15 @@ def transformers(
     given = _setting(config, initializer_range, "initializer_range", "init_std")
     std = not_negative("initializer_range", 0.02 if given is None else given, np.dtype(np.float64))
     if kind == "gpt2":
-        return gpt2_rules(std, integer("num_hidden_layers", _setting(config, num_hidden_layers, "num_hidden_layers", "n_layer"), 1))
+        return gpt2_rules(
+            std, integer("num_hidden_layers", _setting(config, num_hidden_layers, "num_hidden_layers", "n_layer"), 1)
+        )
     return _family_rules(_FAMILIES[kind], std, _setting(config, pad_token_id, "pad_token_id"))
 
 
 def _setting(config: Any, given: Any, *names: str) -> Any:
     """What is given, or else what the configuration has by the first of these names that it knows; None if there is none."""
-    found = [given] + [config.get(name) if is_a(config, dict) else attribute(config, name) for name in names]
+    found = [given] + [dict.get(config, name) if is_a(config, dict) else attribute(config, name) for name in names]
     return next((value for value in found if value is not None), None)
 
 

@@ -94,7 +94,6 @@ def _choice(code: Any, sets: dict[str, Any]) -> str:
     return code
 
 
-
 _VIT_NORMS = r"blocks\.\d+\.(?:norm[12]|(?:attn|mlp)\.norm|attn\.[qk]_norm)|norm|norm_pre|fc_norm|patch_embed\.norm"
 _VIT_ATTENTION, _VIT_DENSE = r"blocks\.\d+\.attn\.(?:qkv|proj)", r"blocks\.\d+\.mlp\.fc[12]"
 _VIT_HEADS = r"head(?:_dist)?"
@@ -227,7 +226,8 @@ def _convnext_timm(scale: str) -> list[Rule]:
         (named(rf"{block}mlp\.grn\.(?:weight|bias)"), "zeros_"),
         *_norms(rf"stem\.1|stages\.\d+\.downsample\.0|{block}norm|norm_pre|head\.norm"),
         *_layers(
-            rf"stem\.0|stages\.\d+\.downsample\.1|{block}(?:conv_dw|mlp\.fc[12]|shortcut\.conv)|head\.(?:fc|pre_logits\.fc)", _TIMM_CUT
+            rf"stem\.0|stages\.\d+\.downsample\.1|{block}(?:conv_dw|mlp\.fc[12]|shortcut\.conv)|head\.(?:fc|pre_logits\.fc)",
+            _TIMM_CUT,
         ),
     ]
 

@@ -119,7 +119,7 @@ def test_row_of_the_padding(layer):
     expected[6] = 0
     assert model[0].weight.detach().numpy().tobytes() == expected.tobytes()
     assert model[0].weight._version > version
-    assert report.rows[0].initializer == "zero_padding_row(normal_())"
+    assert report.rows[0].initializer == "embedding_(padding_idx=-3)"
 
 
 def filled_by_hand(x, generator, param):
