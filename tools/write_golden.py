@@ -46,6 +46,7 @@ FILLS: dict[str, tuple[Any, list[dict[str, Any]]]] = {
         (*MATRICES, [300, 5], [1, 3]),
         [{"sparsity": 0.0}, {"sparsity": 0.1}, {"sparsity": 0.5, "std": 1.0}, {"sparsity": 1.0}],
     ),
+    "embedding_": (MATRICES, [{"padding_idx": 0}, {"std": 0.02, "padding_idx": -2}]),
 }
 TOLERANCES = {"float16": 1e-3, "float32": 1e-6, "float64": 1e-14}
 

@@ -149,7 +149,7 @@ def embedding_(
 def _row(padding_idx: Any, rows: int) -> int:
     index = integer("padding_idx", padding_idx, least=-rows)
     if index >= rows:
-        raise ValueError(f"padding_idx must be less than x.shape[0], got padding_idx={index} and {rows} rows")
+        raise ValueError(f"padding_idx must be less than x.shape[0], got padding_idx={short_repr(index)} and {rows} rows")
     return index % rows
 
 

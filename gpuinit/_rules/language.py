@@ -144,8 +144,8 @@ def transformers(
     kind = _setting(config, model_type, "model_type")
     if not is_a(kind, str) or kind not in ("gpt2", *_FAMILIES):
         raise ValueError(
-            f"model_type must be one of {', '.join(sorted(('gpt2', *_FAMILIES)))}, got {short_repr(kind)}; run the code of another "
-            "model within gpuinit.seeded, or write rules for it"
+            f"model_type must be one of {', '.join(sorted(('gpt2', *_FAMILIES)))}, got {short_repr(kind)}; run the code of "
+            "another model within gpuinit.seeded, or write rules for it"
         )
     given = _setting(config, initializer_range, "initializer_range", "init_std")
     std = not_negative("initializer_range", 0.02 if given is None else given, np.dtype(np.float64))

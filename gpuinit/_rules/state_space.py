@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from gpuinit._rules.parameters import Param
 from gpuinit._rules.published import named
 
 _FLOAT64 = np.dtype(np.float64)
+_DIGITS = Context(prec=40)
 
 
 @ready_made
@@ -115,7 +116,7 @@ def _time_steps(least: Any, most: Any, floor: Any) -> _TimeSteps:
 
 def _log(number: float) -> float:
     """The logarithm, correctly rounded: that of C's library may differ from machine to machine."""
-    return float(Decimal(number).ln())
+    return float(_DIGITS.ln(Decimal(number)))
 
 
 def log_of_counts(x: Any, generator: Generator, param: Param) -> None:
@@ -159,11 +160,12 @@ def _inverse_softplus_of_exp(logs: np.ndarray) -> np.ndarray:
     t = _horner([1 / math.factorial(k) for k in range(_TERMS)], logs / 2**_SQUARINGS)
     for _ in range(_SQUARINGS):
         t = t * t
-    return logs + (t / 2 + _horner(_SERIES, t * t))
+    values: np.ndarray = logs + (t / 2 + _horner(_SERIES, t * t))
+    return values
 
 
-def _horner(coefficients: Any, x: np.ndarray) -> np.ndarray:
-    total = np.zeros_like(x)
+def _horner(coefficients: Sequence[float], x: np.ndarray) -> np.ndarray:
+    total: np.ndarray = np.zeros_like(x)
     for coefficient in reversed(coefficients):
         total = total * x + coefficient
     return total
