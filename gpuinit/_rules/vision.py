@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gpuinit._contract.arguments import is_a, not_negative, real, short_repr
+from gpuinit._contract.arguments import finite, is_a, not_negative, short_repr
 from gpuinit._rules.calls import by_param
 from gpuinit._rules.matching import Rule, ready_made
 from gpuinit._rules.parameters import Param
@@ -82,10 +82,14 @@ def vit(code: str = "jax", *, layer_scale: float | None = None, initializer_rang
     ['trunc_normal_(std=0.02)', 'zeros_()']
     """
     std = not_negative("initializer_range", initializer_range, np.dtype(np.float64))
-    scale = None if layer_scale is None else real("layer_scale", layer_scale)
-    sets = {"jax": _vit_jax(), "timm": _vit_timm(), "torchvision": _vit_torchvision(), "transformers": _vit_transformers(std)}
-    scales: list[Rule] = [] if scale is None else [(named(r"blocks\.\d+\.ls[12]\.gamma"), f"constant_({scale!r})")]
-    return scales + sets[_choice(code, sets)]
+    common = _vit_of_timm(None if layer_scale is None else finite("layer_scale", layer_scale))
+    sets = {
+        "jax": common + _vit_jax(),
+        "timm": common + _vit_timm(),
+        "torchvision": _vit_torchvision(),
+        "transformers": _vit_transformers(std),
+    }
+    return sets[_choice(code, sets)]
 
 
 def _choice(code: Any, sets: dict[str, Any]) -> str:
@@ -108,8 +112,10 @@ def _layers(names: str, initializer: Any) -> list[Rule]:
     return [(named(rf"(?:{names})\.weight"), initializer), (named(rf"(?:{names})\.bias"), "zeros_")]
 
 
-def _vit_timm_tokens() -> list[Rule]:
+def _vit_of_timm(scale: float | None) -> list[Rule]:
+    scales: list[Rule] = [] if scale is None else [(named(r"blocks\.\d+\.ls[12]\.gamma"), f"constant_({scale!r})")]
     return [
+        *scales,
         (named("pos_embed"), _TIMM_CUT),
         (named("cls_token|reg_token"), "normal_(std=1e-6)"),
         *_norms(_VIT_NORMS),
@@ -118,7 +124,6 @@ def _vit_timm_tokens() -> list[Rule]:
 
 def _vit_jax() -> list[Rule]:
     return [
-        *_vit_timm_tokens(),
         (named(rf"{_VIT_HEADS}\.(?:weight|bias)"), "zeros_"),
         (named(rf"(?:{_VIT_DENSE})\.bias"), "normal_(std=1e-6)"),
         *_layers(r"patch_embed\.proj", "lecun_normal_"),
@@ -128,7 +133,6 @@ def _vit_jax() -> list[Rule]:
 
 def _vit_timm() -> list[Rule]:
     return [
-        *_vit_timm_tokens(),
         (named(r"patch_embed\.proj\.\w+"), by_param(as_torch)),
         *_layers(rf"{_VIT_HEADS}|{_VIT_ATTENTION}|{_VIT_DENSE}", _TIMM_CUT),
     ]
@@ -214,7 +218,7 @@ def convnext(code: str = "timm", *, layer_scale: float = 1e-6, initializer_range
     ['trunc_normal_(std=0.02)', 'constant_(val=1e-06)']
     """
     std = not_negative("initializer_range", initializer_range, np.dtype(np.float64))
-    scale = f"constant_({real('layer_scale', layer_scale)!r})"
+    scale = f"constant_({finite('layer_scale', layer_scale)!r})"
     sets = {"timm": _convnext_timm(scale), "transformers": _convnext_transformers(scale, std)}
     return sets[_choice(code, sets)]
 
