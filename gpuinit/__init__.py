@@ -25,7 +25,7 @@ from gpuinit._initializers.scaled import (
     xavier_normal_,
     xavier_uniform_,
 )
-from gpuinit._initializers.structured import delta_orthogonal_, dirac_, eye_, orthogonal_, sparse_
+from gpuinit._initializers.structured import delta_orthogonal_, dirac_, embedding_, eye_, orthogonal_, sparse_
 from gpuinit._initializers.warm_up import warmup
 
 for _public in (Generator, Shard, Mode, NonLinearity):
@@ -93,6 +93,7 @@ __all__ = [
     "delta_orthogonal_",
     "digest",
     "dirac_",
+    "embedding_",
     "eye_",
     "fans",
     "get_num_threads",

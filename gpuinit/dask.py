@@ -43,6 +43,7 @@ __all__ = [
     "constant",
     "delta_orthogonal",
     "dirac",
+    "embedding",
     "eye",
     "kaiming_normal",
     "kaiming_uniform",
@@ -305,6 +306,7 @@ def _backend(like: Any, dtype: np.dtype[Any]) -> str:
 constant = _lazy(basic.constant_)
 delta_orthogonal = _lazy(structured.delta_orthogonal_)
 dirac = _lazy(structured.dirac_)
+embedding = _lazy(structured.embedding_)
 eye = _lazy(structured.eye_)
 kaiming_normal = _lazy(scaled.kaiming_normal_)
 kaiming_uniform = _lazy(scaled.kaiming_uniform_)

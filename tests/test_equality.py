@@ -55,7 +55,7 @@ def test_scaled(xp, layout, fill, dtype):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(("fill", "dtype"), fills.cases(SPARSE, ALL))
 def test_sparse(xp, layout, fill, dtype):
-    for shape in ((1, 1), (5, 3), (33, 17), (40, 1), (0, 3), (3, 0)):
+    for shape in filter(fill.takes, ((1, 1), (5, 3), (33, 17), (40, 1), (0, 3), (3, 0))):
         check(xp, layout, shape, fill, dtype)
 
 

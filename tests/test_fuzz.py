@@ -221,6 +221,7 @@ FINE = {
     "share": [0, 0.3, 1, np.float32(0.5), False],
     "val": [0, 1, True, np.float32(1), 1 + 0j],
     "groups": [1, 2, np.int64(4)],
+    "row": [0, -1, np.int64(-2)],
     "mode": ["fan_in", "fan_out", gi.Mode.FAN_IN],
     "distribution": ["normal", "uniform", "truncated_normal", "untruncated_normal"],
     "nonlinearity": ["relu", "tanh", "leaky_relu", "linear", gi.NonLinearity.SELU],
@@ -240,6 +241,7 @@ PARAMETERS = {
     "orthogonal_": {"gain": "positive"},
     "delta_orthogonal_": {"gain": "positive"},
     "sparse_": {"sparsity": "share", "std": "positive"},
+    "embedding_": {"std": "positive", "padding_idx": "row"},
     "constant_": {"val": "val"},
     "ones_": {},
     "zeros_": {},
@@ -249,7 +251,7 @@ PARAMETERS = {
     "calculate_gain": {"nonlinearity": "nonlinearity", "param": "slope"},
 }
 REQUIRED = {"sparse_": ("sparsity",), "constant_": ("val",), "calculate_gain": ("nonlinearity",)}
-RANDOM = ("normal_", "uniform_", "sparse_", "orthogonal_", "variance_scaling_")
+RANDOM = ("normal_", "uniform_", "sparse_", "embedding_", "orthogonal_", "variance_scaling_")
 RANDOM_FILLS = [name for name in PARAMETERS if name.endswith(RANDOM)]
 FLOATS = ["f2", ml_dtypes.bfloat16, "f4", "f8"]
 DTYPES = [*FLOATS, "c8", "c16", "?", "i1", "u2", "i8", "u8"]

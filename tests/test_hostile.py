@@ -28,6 +28,7 @@ SCALARS = {
     "variance_scaling_": ("scale", "mode", "distribution"),
     "orthogonal_": ("gain",),
     "sparse_": ("sparsity", "std"),
+    "embedding_": ("std", "padding_idx"),
 }
 NEEDED = {"constant_": {"val": 1}, "sparse_": {"sparsity": 0.5}}
 
@@ -114,6 +115,15 @@ CALLS = {
     "by_param": (rules.by_param, "^function must "),
     "zero_padding_row": (rules.zero_padding_row, "^an initializer must "),
     "gpt2": (rules.gpt2, "^n_layer must "),
+    "transformers": (rules.transformers, "^model_type must "),
+    "transformers, a number": (
+        lambda e: rules.transformers(model_type="llama", initializer_range=e),
+        "^initializer_range must ",
+    ),
+    "transformers, padding": (lambda e: rules.transformers({"model_type": "llama", "pad_token_id": e}), "^pad_token_id must "),
+    "vit": (rules.vit, "^code must "),
+    "vit, a number": (lambda e: rules.vit(layer_scale=e), "^layer_scale must "),
+    "mamba": (lambda e: rules.mamba(time_step_min=e), "^time_step_min must "),
     "resnet": (lambda e: rules.resnet(zero_init_residual=e), "^zero_init_residual must "),
     "mup": (rules.mup, "^base_shapes: model must "),
     "mup, a shape": (lambda e: rules.mup({"a": e}), "^base_shapes: model must .* for a"),

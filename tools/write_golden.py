@@ -47,7 +47,14 @@ FILLS: dict[str, tuple[Any, list[dict[str, Any]]]] = {
         (*MATRICES, [300, 5], [1, 3]),
         [{"sparsity": 0.0}, {"sparsity": 0.1}, {"sparsity": 0.5, "std": 1.0}, {"sparsity": 1.0}],
     ),
+    "embedding_": (MATRICES, [{"padding_idx": 0}, {"std": 0.02, "padding_idx": -2}]),
 }
+EXPERTS = {"batch_axis": 0, "out_axis": 1, "in_axis": 2}
+OF_AXES: list[tuple[str, tuple[Any, list[dict[str, Any]]]]] = [
+    ("xavier_uniform_", (([6, 4, 3], [4, 6, 5]), [EXPERTS, {"in_axis": -2, "out_axis": -1}, {"groups": 2}])),
+    ("kaiming_normal_", (([10, 7], [10, 3, 2]), [{"parts": [6, 2, 2], "mode": "fan_out"}, {"parts": 5, "fan_in": 7.0}])),
+    ("variance_scaling_", (([4, 9],), [{"mode": "fan_geo_avg", "distribution": "uniform"}])),
+]
 TOLERANCES = {"float16": 1e-3, "float32": 1e-6, "float64": 1e-14}
 
 
@@ -68,7 +75,7 @@ def cases(dtypes: tuple[str, ...]) -> list[dict[str, Any]]:
     places = itertools.cycle([(42, 0), (2**100 + 7, 5), (0, 2**40 + 3), (12345, 2**63)])
     return [
         {"function": name, "parameters": parameters, "dtype": dtype, "shape": shape, "seed": seed, "position": position}
-        for name, (shapes, settings) in FILLS.items()
+        for name, (shapes, settings) in (*FILLS.items(), *OF_AXES)
         for (dtype, shape, parameters), (seed, position) in zip(itertools.product(dtypes, shapes, settings), places)
         if is_held(dtype, name, parameters)
     ]

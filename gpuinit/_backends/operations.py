@@ -22,6 +22,13 @@ class Fill(NamedTuple):
     stream: Stream
 
 
+class Padded(NamedTuple):
+    """Fill, then write zeros to one row: that of an embedding's padding."""
+
+    fill: Fill
+    row: int
+
+
 class Constant(NamedTuple):
     """Write one value, a scalar of the array's dtype, to each element."""
 
@@ -83,7 +90,7 @@ class Truncate(NamedTuple):
     """Round each element toward zero."""
 
 
-Operation = Fill | Parts | Constant | Eye | Dirac | Sparse | Orthogonal | Truncate
+Operation = Fill | Parts | Padded | Constant | Eye | Dirac | Sparse | Orthogonal | Truncate
 
 
 # An array of a GPU, what it is filled from, and the stream; a `Point` has none.
@@ -112,6 +119,11 @@ def perform(backend: Backend, x: Any, operation: Operation, shard: Shard | None)
     match operation:
         case Fill():
             backend.fill(x, operation.distribution, operation.stream, shard)
+        case Padded(fill, row):
+            backend.fill(x, fill.distribution, fill.stream, shard)
+            place = row - (shard.start[0] if shard else 0)
+            if 0 <= place < len(x):  # or another shard has it
+                backend.constant(x[place], x.dtype.type(0))
         case Constant():
             backend.constant(x, operation.value)
         case Eye():

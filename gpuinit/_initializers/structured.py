@@ -1,11 +1,11 @@
-"""Fills with a structure of their own: identity, Dirac, orthogonal, sparse."""
+"""Fills with a structure of their own: identity, Dirac, embeddings, orthogonal, sparse."""
 
 from __future__ import annotations
 
 import math
 from typing import Any, Unpack
 
-from gpuinit._backends.operations import Dirac, Eye, Matrix, Orthogonal, Sparse
+from gpuinit._backends.operations import Dirac, Eye, Fill, Matrix, Orthogonal, Padded, Sparse
 from gpuinit._backends.targets import Target, target, write
 from gpuinit._contract import distributions
 from gpuinit._contract.arguments import finite_in, fraction, integer, short_repr
@@ -14,7 +14,7 @@ from gpuinit._contract.dtypes import EVERY, working
 from gpuinit._contract.permutation import MOST_ROWS
 from gpuinit._contract.shards import Shard
 from gpuinit._initializers.axes import AxisKeywords, read_layout, single_axis
-from gpuinit._initializers.basic import Array, RandomSource, take_blocks
+from gpuinit._initializers.basic import Array, RandomSource, fill_from, take_blocks
 from gpuinit._initializers.calling import initializer
 
 
@@ -93,6 +93,65 @@ def dirac_(x: Array, groups: int = 1, *, shard: Shard | None = None) -> Array:
         raise ValueError(f"groups must divide x.shape[0], got groups={short_repr(count)} and shape {to.shape}")
     write(to, Dirac(count))
     return x
+
+
+@initializer
+def embedding_(
+    x: Array, std: float = 1.0, padding_idx: int | None = None, generator: RandomSource = None, *, shard: Shard | None = None
+) -> Array:
+    """Fill an embedding from N(0, std**2), with zeros in the row that stands for padding, as `torch.nn.Embedding` does.
+
+    Parameters
+    ----------
+    x : array of float16, bfloat16, float32, float64, complex64 or complex128 with 2 axes (entries, width)
+        Filled in place.
+    std : float
+        Finite, >= 0.
+    padding_idx : int, optional
+        The row of zeros, in the whole of a shard; a negative one counts from the end. None leaves no such row.
+    generator : Generator, int seed or None
+        The source of random bits; None means `gpuinit.default_generator`.
+    shard : Shard, optional
+        What part of a larger array `x` is; see `Shard`.
+
+    Returns
+    -------
+    array
+        `x` itself.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `normal_`; also if `x` does not have 2 axes, or no row `padding_idx`.
+
+    Notes
+    -----
+    The other elements are those of `normal_`.
+
+    Examples
+    --------
+    >>> import numpy as np, gpuinit as gi
+    >>> gi.embedding_(np.empty((3, 2)), std=0.02, padding_idx=1, generator=42)
+    array([[-0.02986038,  0.00951078],
+           [ 0.        ,  0.        ],
+           [ 0.02588881,  0.01604821]])
+    """
+    to = target(x, shard=shard)
+    _need_axes(to, 2, 2)
+    row = None if padding_idx is None else _row(padding_idx, to.shape[0])
+    values = distributions.normal(to.dtype, 0.0, std)
+    if row is None:
+        fill_from(to, values, generator)
+    else:
+        write(to, Padded(Fill(values, take_blocks(to, generator)), row))
+    return x
+
+
+def _row(padding_idx: Any, rows: int) -> int:
+    index = integer("padding_idx", padding_idx, least=-rows)
+    if index >= rows:
+        raise ValueError(f"padding_idx must be less than x.shape[0], got padding_idx={short_repr(index)} and {rows} rows")
+    return index % rows
 
 
 @initializer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import assert_never
 
-from gpuinit._backends.operations import Constant, Dirac, Eye, Fill, Matrix, Orthogonal, Parts, Sparse, Truncate
+from gpuinit._backends.operations import Constant, Dirac, Eye, Fill, Matrix, Orthogonal, Padded, Parts, Sparse, Truncate
 from gpuinit._backends.targets import Asked
 from gpuinit._contract.densities import density
 from gpuinit._contract.distributions import Distribution
@@ -28,6 +28,8 @@ def expected_std(asked: Asked) -> float:
     match asked.operation:
         case Fill(distribution):
             return math.sqrt(parts) * density(distribution).std
+        case Padded(fill):
+            return math.sqrt(parts * (1 - 1 / shape[0])) * density(fill.distribution).std
         case Constant():
             return 0.0
         case Sparse(zeros, values):

@@ -144,6 +144,12 @@ def parse_initializer(given: Any) -> RuleItem:
     )
 
 
+# Shapes that have any number of groups, any row, and as many axes as it takes.
+_TRIED: dict[Any, tuple[int, ...]] = {
+    structured.dirac_: (0, 1, 1),
+    structured.embedding_: (2**40, 0),
+    structured.delta_orthogonal_: (1, 1, 1),
+}
 _FUNCTIONS = frozenset(INITIALIZERS.values())
 
 
@@ -227,8 +233,8 @@ def check_values(call: Call) -> None:
 
 def _shapes_for(call: Call) -> list[tuple[int, ...]]:
     """Return shapes of which one suits the call, if any does."""
-    if call.function is structured.dirac_:
-        return [(0, 1, 1)]  # any number of groups divides 0
+    if call.function in _TRIED:
+        return [_TRIED[call.function]]
     given = call.keywords
     if not {"in_axis", "out_axis", "batch_axis", "groups", "parts", "parts_axis"} & set(given):
         return [(2, 2)]

@@ -9,12 +9,17 @@ from typing import Any
 
 from gpuinit._contract.arguments import short_repr
 from gpuinit._rules.calls import Call, check_values, parse_call, parse_initializer
+from gpuinit._rules.language import llama, transformers
 from gpuinit._rules.matching import Rule
-from gpuinit._rules.published import gpt2, resnet, vit
+from gpuinit._rules.published import gpt2, resnet
+from gpuinit._rules.state_space import mamba
 from gpuinit._rules.torch_layers import torch_defaults
+from gpuinit._rules.vision import convnext, swin, vit
 
 _FORMS = ({"pattern", "initializer"}, {"regex", "initializer"}, {"set"})
-_SETS: dict[str, Callable[..., list[Rule]]] = {"gpt2": gpt2, "resnet": resnet, "torch_defaults": torch_defaults, "vit": vit}
+_SETS: dict[str, Callable[..., list[Rule]]] = {
+    make.__name__: make for make in (convnext, gpt2, llama, mamba, resnet, swin, torch_defaults, transformers, vit)
+}
 # Strings, also those without an end, and comments of TOML: what is left has few dots, except in long dotted keys.
 _TEXT = re.compile(r'''"""(?s:.*?)(?:"""|\Z)|\'{3}(?s:.*?)(?:\'{3}|\Z)|"(?:\\.|[^"\\\n])*"?|\'[^\'\n]*\'?|#[^\n]*''')
 _MOST_DOTS = 100  # in a line of those left; tomllib takes time in proportion to the square of a key's parts

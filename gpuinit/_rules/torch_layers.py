@@ -11,9 +11,9 @@ from typing import Any
 
 from gpuinit._contract.arguments import shorten
 from gpuinit._initializers.basic import constant_, uniform_
+from gpuinit._initializers.structured import embedding_
 from gpuinit._rules.calls import Call, by_param
 from gpuinit._rules.matching import Rule, ready_made
-from gpuinit._rules.padding import zero_padding_row
 from gpuinit._rules.parameters import Param
 
 _LONGEST_KERNEL = 16  # along an axis, as of a Vision Transformer's patches
@@ -85,7 +85,7 @@ def torch_defaults() -> list[Rule]:
         _rule("Linear|_ConvNd", "weight", by_param(_weight)),
         _rule("Linear|_ConvNd", "bias", by_param(_bias)),
         _rule("Bilinear", "weight|bias", by_param(_bilinear)),
-        _rule("Embedding|EmbeddingBag", "weight", zero_padding_row("normal_")),
+        _rule("Embedding|EmbeddingBag", "weight", by_param(_embedding)),
         _rule("_NormBase|LayerNorm|GroupNorm|RMSNorm", "weight|running_var", "ones_"),
         _rule("_NormBase|LayerNorm|GroupNorm", "bias|running_mean|num_batches_tracked", "zeros_"),
         _rule("RNNBase|RNNCellBase", _RECURRENT, by_param(_recurrent)),
@@ -165,6 +165,11 @@ def _within(n: int) -> Call:
     """Uniform on ±1/√n; 0 for n = 0, as torch does for layers without inputs."""
     bound = 1 / math.sqrt(n) if n else 0.0
     return Call(uniform_, {"a": -bound, "b": bound})
+
+
+def _embedding(param: Param) -> Any:
+    row = param.owner.padding_idx
+    return "normal_" if row is None else functools.partial(embedding_, padding_idx=row)
 
 
 def _weight(param: Param) -> Any:

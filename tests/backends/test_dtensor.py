@@ -246,6 +246,7 @@ def check_fsdp_over_tensor_parallelism(processes):
 PATCHES = [
     ("normal_", {}, [(16, 3), (13, 3), (5, 2)]),
     ("sparse_", {"sparsity": 0.5}, [(16, 12)]),
+    ("embedding_", {"padding_idx": 9}, [(16, 3), (13, 3)]),
     ("orthogonal_", {}, [(12, 8)]),
     ("eye_", {}, [(9, 16)]),
     ("kaiming_uniform_", {}, [(7, 5, 3)]),

@@ -36,6 +36,7 @@ REALS = {
     "variance_scaling_": ("scale",),
     "orthogonal_": ("gain",),
     "sparse_": ("sparsity", "std"),
+    "embedding_": ("std",),
 }
 NUMBERS = [(name, parameter) for name, parameters in REALS.items() for parameter in parameters]
 SCALED = [name for name, (kind, *_) in KINDS.items() if kind == fills.SCALED]
@@ -108,6 +109,7 @@ OUT_OF_RANGE = [
     ("orthogonal_", {"gain": 1e39}, "f4", r"gain must be finite in float32, got gain=1e\+39"),
     ("sparse_", {"sparsity": -0.1}, "f4", r"sparsity must lie in \[0, 1\], got sparsity=-0\.1"),
     ("sparse_", {"sparsity": 1.1}, "f4", r"sparsity must lie in \[0, 1\], got sparsity=1\.1"),
+    ("embedding_", {"std": -1}, "f4", r"std must not be negative, got std=-1\.0"),
     ("sparse_", {"std": -1}, "f4", r"std must not be negative, got std=-1\.0"),
 ]
 
@@ -301,6 +303,7 @@ def test_no_overlap(xp, layout):
     ("name", "shape", "match"),
     [
         *(("eye_", shape, rf"x must have 2 axes, got {len(shape)}: shape ") for shape in ((), (3,), (2, 2, 2), (0,))),
+        *(("embedding_", shape, rf"x must have 2 axes, got {len(shape)}: shape ") for shape in ((), (3,), (2, 2, 2), (0,))),
         *(("sparse_", shape, rf"x must have 2 axes, got {len(shape)}: shape ") for shape in ((), (3,), (2, 2, 2), (0,))),
         *(("dirac_", shape, rf"x must have 3 to 5 axes, got {len(shape)}: shape ") for shape in ((), (4,), (4, 6), (2,) * 6)),
         *(("orthogonal_", shape, rf"x must have at least 2 axes, got {len(shape)}: shape ") for shape in ((), (3,), (0,))),
@@ -309,6 +312,18 @@ def test_no_overlap(xp, layout):
 )
 def test_axes(xp, name, shape, match):
     refused(name, array(xp, shape), ValueError, match + re.escape(str(shape)))
+
+
+@pytest.mark.parametrize(
+    ("row", "error", "match"),
+    [
+        (4, ValueError, "padding_idx must be less than x.shape.0., got padding_idx=4 and 4 rows"),
+        (-5, ValueError, "padding_idx must be at least -4, got padding_idx=-5"),
+        (0.0, TypeError, "padding_idx must be an int, got 0.0 of type float"),
+    ],
+)
+def test_rows_of_padding(xp, row, error, match):
+    refused("embedding_", array(xp), error, match, padding_idx=row)
 
 
 # Constants.

@@ -32,6 +32,7 @@ STDS = [
     ("orthogonal_(gain=3)", (80, 160), 3 / 160**0.5),
     ("orthogonal_", (160, 80), 1 / 160**0.5),
     ("sparse_(sparsity=0.25, std=2)", (400, 200), 2 * 0.75**0.5),
+    ("embedding_(std=2, padding_idx=1)", (4, 20000), 2 * 0.75**0.5),
 ]
 
 

@@ -42,6 +42,11 @@ def entry(**keys):
             id="a set between",
         ),
         pytest.param(entry(set="gpt2(12)"), rules.gpt2(n_layer=12), id="a set's argument by position"),
+        pytest.param(
+            entry(set="transformers(model_type='gpt2', initializer_range=0.02, num_hidden_layers=12)"),
+            rules.gpt2(12),
+            id="a set's arguments by name",
+        ),
     ],
 )
 def test_rules(tmp_path, text, expected):
@@ -74,7 +79,10 @@ def test_rules(tmp_path, text, expected):
         ),
         (entry(pattern="*", initializer="normal_(sdt=1)"), "rule 1: an initializer must have arguments that its function takes"),
         (entry(pattern="*", initializer="keep(std=1)"), r"rule 1: Keep\(\) takes no arguments"),
-        (entry(set="gpt3(1)"), "rule 1: a set must be one of gpt2, resnet, torch_defaults, vit, got 'gpt3.1.'"),
+        (
+            entry(set="gpt3(1)"),
+            "rule 1: a set must be one of convnext, gpt2, llama, mamba, resnet, swin, .*, vit, got 'gpt3.1.'",
+        ),
         (entry(set="gpt2"), "rule 1: set must have arguments .* got 'gpt2': .*missing 1 required positional argument: 'n_layer'"),
         (entry(set="gpt2(1, 2)"), r"rule 1: a set must have no argument twice and no more than \['n_layer'\]"),
         (entry(set="gpt2(n_layer=open('x'))"), r"rule 1: a set must have numbers, .* got .*open\('x'\) is none"),
@@ -107,6 +115,7 @@ REFUSED = [
     ("uniform_(a=1, b=0)", "a must not exceed b, got a=1.0, b=0.0"),
     ("trunc_normal_(a=2, b=1)", "a must not exceed b"),
     ("trunc_normal_(a=18, b=19)", "must reach to 11 std"),
+    ("embedding_(padding_idx=0.5)", "padding_idx must be an int"),
     ("sparse_(sparsity=1.5)", r"sparsity must lie in \[0, 1\]"),
     ("xavier_normal_(gain=nan)", "gain must be finite"),
     ("orthogonal_(gain=1j)", "gain must be a real number"),

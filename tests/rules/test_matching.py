@@ -75,7 +75,7 @@ UNUSED = [
     ([("fc.*", "zeros_"), ("fc.weight", "ones_"), ("*", "keep")], [], None),
     ([*(("x", "keep") for _ in range(12)), ("*", "zeros_")], [*range(12)], "('x', ){10}and 2 more match none"),
     ([("embed.*", "normal_"), ("fc.*", "zeros_"), *rules.gpt2(2)], [*range(2, 7)], None),  # of a ready-made set
-    ([("x", "normal_"), *rules.vit(), ("*", "zeros_")], [*range(9)], "but 'x' matches none"),
+    ([("x", "normal_"), *rules.vit(), ("*", "zeros_")], [*range(11)], "but 'x' matches none"),
 ]
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 import gpuinit as gi
 from gpuinit import rules
 from gpuinit._cli.demo_models import gpt2, resnet50
+from tests.support.arrays import to_host
 
 SMALL = {
     "gpt2": (gpt2(n_layer=2, width=16, vocabulary=60, positions=8), rules.gpt2(2)),
@@ -31,6 +34,16 @@ def test_one_digest_on_every_backend(shapes, of_rules, xp):
 
 
 FAN_OUT = "kaiming_normal_(mode='fan_out', nonlinearity='relu')"
+TIMM, TORCH = "trunc_normal_(std=0.02)", f"kaiming_uniform_(a={5**0.5!r})"
+TV = "encoder.layers.encoder_layer_0."
+SWIN = "swin.encoder.layers.0.blocks.0.attention."
+MIXER = "backbone.layers.0.mixer."
+
+
+def of_type(model_type, **numbers):
+    return rules.transformers(model_type=model_type, initializer_range=0.1, **numbers)
+
+
 NAMES = [
     (rules.gpt2(50), "transformer.h.3.attn.c_proj.weight", (8, 8), "normal_(std=0.002)"),
     (rules.gpt2(50), "transformer.h.3.mlp.c_fc.weight", (8, 32), "normal_(std=0.02)"),
@@ -55,6 +68,77 @@ NAMES = [
     (rules.vit(), "encoder.norm.bias", (8,), "zeros_()"),
     (rules.vit(), "head.weight", (10, 8), "zeros_()"),
     (rules.vit(), "head_dist.bias", (10,), "zeros_()"),
+    (rules.vit(layer_scale=1e-5), "blocks.0.ls2.gamma", (8,), "constant_(val=1e-05)"),
+    (rules.vit("timm"), "pos_embed", (1, 17, 8), TIMM),
+    (rules.vit("timm"), "reg_token", (1, 4, 8), "normal_(std=1e-06)"),
+    (rules.vit("timm"), "blocks.0.attn.qkv.weight", (24, 8), TIMM),
+    (rules.vit("timm"), "blocks.0.mlp.fc1.bias", (32,), "zeros_()"),
+    (rules.vit("timm"), "patch_embed.proj.weight", (8, 3, 4, 4), TORCH),
+    (rules.vit("timm"), "head.weight", (10, 8), TIMM),
+    (rules.vit("torchvision"), "class_token", (1, 1, 8), "zeros_()"),
+    (rules.vit("torchvision"), "encoder.pos_embedding", (1, 17, 8), "normal_(std=0.02)"),
+    (rules.vit("torchvision"), "conv_proj.weight", (8, 4, 2, 2), "trunc_normal_(std=0.25)"),
+    (rules.vit("torchvision"), f"{TV}ln_1.weight", (8,), "ones_()"),
+    (rules.vit("torchvision"), f"{TV}self_attention.in_proj_weight", (24, 8), "xavier_uniform_()"),
+    (rules.vit("torchvision"), f"{TV}self_attention.out_proj.weight", (8, 8), TORCH),
+    (rules.vit("torchvision"), f"{TV}self_attention.out_proj.bias", (8,), "zeros_()"),
+    (rules.vit("torchvision"), f"{TV}mlp.3.bias", (8,), "normal_(std=1e-06)"),
+    (rules.vit("torchvision"), "heads.pre_logits.weight", (8, 16), "trunc_normal_(std=0.25)"),
+    (rules.vit("torchvision"), "heads.head.weight", (10, 8), "zeros_()"),
+    (rules.vit("transformers"), "vit.embeddings.cls_token", (1, 1, 8), TIMM),
+    (rules.vit("transformers"), "vit.embeddings.mask_token", (1, 1, 8), "zeros_()"),
+    (rules.vit("transformers"), "vit.layers.0.attention.q_proj.weight", (8, 8), "normal_(std=0.02)"),
+    (rules.vit("transformers", initializer_range=0.1), "classifier.weight", (10, 8), "normal_(std=0.1)"),
+    (rules.vit("transformers"), "vit.layers.0.layernorm_after.weight", (8,), "ones_()"),
+    (rules.convnext(), "stem.0.weight", (8, 3, 4, 4), TIMM),
+    (rules.convnext(), "stem.1.weight", (8,), "ones_()"),
+    (rules.convnext(), "stages.1.downsample.0.bias", (8,), "zeros_()"),
+    (rules.convnext(), "stages.1.downsample.1.weight", (8, 8, 2, 2), TIMM),
+    (rules.convnext(), "stages.0.blocks.0.mlp.fc1.bias", (32,), "zeros_()"),
+    (rules.convnext(), "stages.0.blocks.0.mlp.grn.weight", (32,), "zeros_()"),
+    (rules.convnext(), "stages.0.blocks.0.gamma", (8,), "constant_(val=1e-06)"),
+    (rules.convnext(), "head.fc.weight", (10, 8), TIMM),
+    (rules.convnext("transformers"), "encoder.stages.0.layers.0.layer_scale_parameter", (8,), "constant_(val=1e-06)"),
+    (rules.convnext("transformers"), "encoder.stages.0.layers.0.grn.bias", (1, 1, 1, 8), "zeros_()"),
+    (rules.convnext("transformers"), "encoder.stages.1.downsampling_layer.1.weight", (8, 8, 2, 2), "normal_(std=0.02)"),
+    (rules.convnext("transformers"), "encoder.stages.1.downsampling_layer.0.weight", (8,), "ones_()"),
+    (rules.swin(), "layers.0.blocks.0.attn.relative_position_bias_table", (49, 2), TIMM),
+    (rules.swin(), "patch_embed.proj.weight", (8, 3, 4, 4), TORCH),
+    (rules.swin(), "layers.1.downsample.reduction.weight", (16, 32), TIMM),
+    (rules.swin(), "layers.1.downsample.norm.weight", (32,), "ones_()"),
+    (rules.swin(), "head.fc.bias", (10,), "zeros_()"),
+    (rules.swin("transformers"), f"{SWIN}relative_position_bias.relative_position_bias_table", (49, 2), "zeros_()"),
+    (rules.swin("transformers"), f"{SWIN}q_proj.weight", (8, 8), "normal_(std=0.02)"),
+    (rules.swin("transformers"), "swin.embeddings.position_embeddings", (1, 16, 8), "zeros_()"),
+    (rules.llama(), "tok_embeddings.weight", (60, 16), "normal_(std=1.0)"),
+    (rules.llama(), "layers.0.attention.qkv_linear.wqkv.weight", (48, 16), TIMM),
+    (rules.llama(), "layers.3.attention.wq.weight", (16, 16), TIMM),
+    (rules.llama(), "layers.7.attention.wo.weight", (16, 16), "trunc_normal_(std=0.005)"),
+    (rules.llama(), "layers.31.feed_forward.w3.weight", (32, 16), "trunc_normal_(std=0.0025)"),
+    (rules.llama(), "layers.31.feed_forward.w1.weight", (32, 16), TIMM),
+    (rules.llama(), "layers.0.ffn_norm.weight", (16,), "ones_()"),
+    (rules.llama(), "output.weight", (60, 16), "trunc_normal_(std=0.25, a=-0.75, b=0.75)"),
+    (rules.mamba(), "backbone.embeddings.weight", (60, 8), "normal_(std=0.1)"),
+    (rules.mamba(), f"{MIXER}conv1d.weight", (16, 1, 4), TORCH),
+    (rules.mamba(), f"{MIXER}out_proj.weight", (8, 16), "uniform_(a=-0.25, b=0.25)"),
+    (rules.mamba(rescaled_layers=4), f"{MIXER}out_proj.weight", (8, 16), "uniform_(a=-0.125, b=0.125)"),
+    (rules.mamba(), f"{MIXER}dt_proj.bias", (16,), "time_steps"),
+    (rules.mamba(), f"{MIXER}dt_bias", (16,), "time_steps"),
+    (rules.mamba(), f"{MIXER}A_log", (16, 4), "log_of_counts"),
+    (rules.mamba(), f"{MIXER}D", (16,), "ones_()"),
+    (of_type("bert"), "cls.predictions.bias", (60,), "zeros_()"),
+    (of_type("bert", pad_token_id=0), "bert.embeddings.word_embeddings.weight", (60, 8), "embedding_(std=0.1, padding_idx=0)"),
+    (of_type("bert", pad_token_id=0), "bert.embeddings.position_embeddings.weight", (60, 8), "normal_(std=0.1)"),
+    (of_type("roberta", pad_token_id=1), "embeddings.position_embeddings.weight", (60, 8), "embedding_(std=0.1, padding_idx=1)"),
+    (of_type("gpt2", num_hidden_layers=50), "h.3.attn.c_proj.weight", (8, 8), "normal_(std=0.01)"),
+    (of_type("gpt_neox"), "gpt_neox.embed_in.weight", (60, 8), "normal_(std=0.1)"),
+    (of_type("llama"), "model.embed_tokens.weight", (60, 8), "normal_(std=0.1)"),
+    (of_type("llama"), "lm_head.weight", (60, 8), "normal_(std=0.1)"),
+    (of_type("mistral"), "model.layers.0.mlp.down_proj.weight", (8, 32), "normal_(std=0.1)"),
+    (of_type("mixtral"), "model.layers.0.mlp.experts.gate_up_proj", (4, 64, 8), "normal_(std=0.1)"),
+    (of_type("opt"), "model.decoder.layers.0.fc1.bias", (32,), "zeros_()"),
+    (of_type("qwen2"), "model.layers.0.self_attn.q_proj.bias", (8,), "zeros_()"),
+    (of_type("qwen3"), "model.layers.0.self_attn.q_norm.weight", (4,), "ones_()"),
 ]
 
 
@@ -83,7 +167,16 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("of_rules", [rules.gpt2(2), rules.resnet(), rules.vit()], ids=["gpt2", "resnet", "vit"])
+ANYWHERE = {
+    "gpt2": rules.gpt2(2),
+    "resnet": rules.resnet(),
+    "llama": rules.llama(),
+    "mamba": rules.mamba(),
+    **{f"vit of {code}": rules.vit(code) for code in ("jax", "timm", "torchvision", "transformers")},
+}
+
+
+@pytest.mark.parametrize("of_rules", ANYWHERE.values(), ids=ANYWHERE)
 @pytest.mark.parametrize("names", OTHERS.values(), ids=OTHERS)
 def test_sets_name_what_they_do_not_know(of_rules, names):
     arrays = arrays_of(dict.fromkeys(names, (2, 2, 2, 2)))
@@ -111,18 +204,17 @@ def within(n):
     return f"uniform_(a={-1 / n**0.5!r}, b={1 / n**0.5!r})"
 
 
-KAIMING = f"kaiming_uniform_(a={5**0.5!r})"
 CLASSIFIED = {
-    "fc.weight": ((5, 9), KAIMING),
+    "fc.weight": ((5, 9), TORCH),
     "fc.bias": ((5,), within(9)),
-    "conv.weight": ((8, 3, 2, 2), KAIMING),
+    "conv.weight": ((8, 3, 2, 2), TORCH),
     "conv.bias": ((8,), within(12)),
-    "upsample.weight": ((8, 4, 5), KAIMING),
+    "upsample.weight": ((8, 4, 5), TORCH),
     "upsample.bias": ((4,), within(20)),
-    "grouped.weight": ((8, 1, 3, 3), KAIMING),
-    "patches.weight": ((8, 3, 16, 16), KAIMING),
-    "volume.weight": ((8, 3, 2, 3, 4), KAIMING),
-    "long.weight": ((8, 3, 1, 31), KAIMING),
+    "grouped.weight": ((8, 1, 3, 3), TORCH),
+    "patches.weight": ((8, 3, 16, 16), TORCH),
+    "volume.weight": ((8, 3, 2, 3, 4), TORCH),
+    "long.weight": ((8, 3, 1, 31), TORCH),
     "long.bias": ((8,), within(93)),
     "norm.weight": ((5,), "ones_()"),
     "norm.bias": ((5,), "zeros_()"),
@@ -141,13 +233,13 @@ CLASSIFIED = {
     "cell.bias_hh": ((16,), within(16)),
     "attn.in_proj_weight": ((24, 8), "xavier_uniform_()"),
     "attn.in_proj_bias": ((24,), "zeros_()"),
-    "attn.out_proj.weight": ((8, 8), KAIMING),
+    "attn.out_proj.weight": ((8, 8), TORCH),
     "attn.out_proj.bias": ((8,), "zeros_()"),
     "attn.bias_k": ((1, 1, 8), "xavier_normal_()"),
     "other.k_proj_weight": ((8, 5), "xavier_uniform_()"),
-    "other.out_proj.weight": ((8, 8), KAIMING),
+    "other.out_proj.weight": ((8, 8), TORCH),
     "other.out_proj.bias": ((8,), within(8)),
-    "empty.weight": ((3, 0), KAIMING),
+    "empty.weight": ((3, 0), TORCH),
     "empty.bias": ((3,), "uniform_(a=-0.0, b=0.0)"),
 }
 
@@ -258,9 +350,61 @@ def test_mup_of_stacked_experts(of_rules, axes):
         gi.initialize(arrays_of(wide), rules.mup(EXPERTS, [("*", "normal_")]), seed=0)
 
 
+UNSHARED = ["model.embed_tokens.weight", "lm_head.weight"]
+
+
+@pytest.mark.parametrize(
+    ("of_rules", "names", "initializer"),
+    [
+        (of_type("llama", pad_token_id=2), UNSHARED, "embedding_(std=0.1, padding_idx=2)"),
+        (rules.llama(), ["tok_embeddings.weight", "lm_head.weight"], "trunc_normal_(std=0.25, a=-0.75, b=0.75)"),
+    ],
+)
+def test_embeddings_that_are_output_layers_too(of_rules, names, initializer):
+    shared = np.empty((60, 16), np.float32)
+    assert [row.initializer for row in gi.initialize(dict.fromkeys(names, shared), of_rules, seed=0).rows] == [initializer]
+
+
+def test_settings_of_a_configuration():
+    """A dict as of config.json, an object, and what is given beside them."""
+    config = {"model_type": "gpt2", "n_layer": 50, "initializer_range": 0.1}
+    expected = of_type("gpt2", num_hidden_layers=50)
+    assert rules.transformers(config) == rules.transformers(SimpleNamespace(**config)) == expected
+    assert rules.transformers({**config, "initializer_range": 3}, initializer_range=0.1) == expected
+    assert rules.transformers({"model_type": "opt", "init_std": 0.1})[0] == of_type("opt")[0]
+    assert rules.transformers(model_type="opt")[0][1] == "normal_(std=0.02)"
+
+
+def test_time_steps_and_counts_of_mamba(xp):
+    shapes = {f"{MIXER}dt_proj.bias": (20000,), f"{MIXER}A_log": (5, 4)}
+    arrays = arrays_of(shapes, xp)
+    gi.initialize(arrays, rules.mamba(time_step_floor=0.002), seed=1)
+    bias, counts = (to_host(array).astype(float) for array in arrays.values())
+    steps = np.log1p(np.exp(bias))
+    assert steps.min() == pytest.approx(0.002)
+    assert steps.max() == pytest.approx(0.1, rel=1e-3)
+    assert (steps < 0.0021).mean() == pytest.approx(np.log(2.1) / np.log(100), abs=0.02)
+    assert np.exp(counts) == pytest.approx(np.broadcast_to([1, 2, 3, 4], (5, 4)))
+    host = arrays_of(shapes)
+    gi.initialize(host, rules.mamba(time_step_floor=0.002), seed=1)
+    assert all(to_host(arrays[name]).tobytes() == host[name].tobytes() for name in shapes)
+
+
 ERRORS = [
     (lambda: rules.mup(EXPERTS, axes="up"), TypeError, r"axes must be a list of pairs .*got 'up'"),
     (lambda: rules.mup(EXPERTS, axes=[("up", {"axis": 1})]), TypeError, r"axes\[0\] must have a dict of in_axis, .*'axis': 1"),
+    (lambda: rules.transformers(), ValueError, r"model_type must be one of bert, gpt2, .*, got None; run the code"),
+    (lambda: rules.transformers({"model_type": "gemma"}), ValueError, r"model_type must be one of .*, got 'gemma'"),
+    (lambda: rules.transformers(model_type="gpt2"), TypeError, r"num_hidden_layers must be an int, got None"),
+    (lambda: of_type("llama", pad_token_id="0"), TypeError, r"pad_token_id must be an int, got '0'"),
+    (lambda: rules.transformers(model_type="opt", initializer_range=-1), ValueError, r"initializer_range must not be negative"),
+    (lambda: rules.vit("flax"), ValueError, r"code must be one of 'jax', 'timm', 'torchvision', 'transformers', got 'flax'"),
+    (lambda: rules.convnext("jax"), ValueError, r"code must be one of 'timm', 'transformers', got 'jax'"),
+    (lambda: rules.swin(None), ValueError, r"code must be one of .*got None"),
+    (lambda: rules.vit(layer_scale="1"), TypeError, r"layer_scale must be a real number, got '1'"),
+    (lambda: rules.mamba(time_step_min=0.2), ValueError, r"time_step_min must not exceed .*time_step_min=0\.2, .*max=0\.1"),
+    (lambda: rules.mamba(time_step_max=2), ValueError, r"no time step 1, got .*time_step_max=2\.0"),
+    (lambda: rules.mamba(rescaled_layers=0), ValueError, r"rescaled_layers must be at least 1"),
     (lambda: rules.gpt2(0), ValueError, r"n_layer must be at least 1, got n_layer=0"),
     (lambda: rules.gpt2("12"), TypeError, r"n_layer must be an int, got '12'"),
     (lambda: rules.mup(3), TypeError, r"must be a mapping .*got 3"),

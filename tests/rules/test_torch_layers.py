@@ -11,7 +11,7 @@ import pytest
 
 import gpuinit as gi
 from gpuinit import rules
-from gpuinit._backends.operations import Constant, Fill
+from gpuinit._backends.operations import Constant, Fill, Padded
 from gpuinit._backends.targets import planned
 from gpuinit._contract.distributions import Normal, Uniform
 from gpuinit._rules.calls import Call
@@ -42,7 +42,7 @@ def planned_writes(model, of_rules):
         match writes[-1].operation:
             case Fill(Uniform(scale=scale, low=low)):
                 asked[param.name] = "uniform", low, low + scale
-            case Fill(Normal(mean=mean, std=std)):
+            case Fill(Normal(mean=mean, std=std)) | Padded(Fill(Normal(mean=mean, std=std))):
                 asked[param.name] = "normal", mean, std
             case Constant(value):
                 asked[param.name] = "constant", float(value)
@@ -119,7 +119,7 @@ def test_row_of_the_padding(layer):
     expected[6] = 0
     assert model[0].weight.detach().numpy().tobytes() == expected.tobytes()
     assert model[0].weight._version > version
-    assert report.rows[0].initializer == "zero_padding_row(normal_())"
+    assert report.rows[0].initializer == "embedding_(padding_idx=6)"
 
 
 def filled_by_hand(x, generator, param):

@@ -28,7 +28,7 @@ SIGNED = ("int8", "int16", "int32", "int64")
 EXACT = ("bool", *SIGNED, "uint8", "uint16", "uint32", "uint64")
 EVERY = INEXACT + EXACT
 
-# Kinds of fills, with the least and the greatest number of axes.
+# Kinds of fills, with the least and the greatest number of axes. SPARSE are those that are drawn and then have zeros.
 DRAWN, SCALED, SPARSE, ORTHOGONAL = "drawn", "scaled", "sparse", "orthogonal"
 CONSTANT, STRUCTURED, TRUNC = "constant", "structured", "trunc"
 KINDS = {
@@ -43,6 +43,7 @@ KINDS = {
     "lecun_normal_": (SCALED, 2, 32),
     "variance_scaling_": (SCALED, 2, 32),
     "sparse_": (SPARSE, 2, 2),
+    "embedding_": (SPARSE, 2, 2),
     "orthogonal_": (ORTHOGONAL, 2, 32),
     "delta_orthogonal_": (ORTHOGONAL, 3, 5),
     "constant_": (CONSTANT, 0, 32),
@@ -86,6 +87,8 @@ class Fill(NamedTuple):
             return False
         if self.name == "delta_orthogonal_" and shape[0] < shape[1]:
             return False
+        if "padding_idx" in self.arguments and not shape[0]:
+            return False
         return shape[0] % self.arguments.get("groups", 1) == 0 if shape else True
 
 
@@ -115,6 +118,9 @@ USUAL = [
     Fill("sparse_", {"sparsity": 0.3}, INEXACT),
     Fill("sparse_", {"sparsity": 0}, INEXACT),
     Fill("sparse_", {"sparsity": 1}, INEXACT),
+    Fill("embedding_", {"std": 0.02, "padding_idx": -1}, INEXACT),
+    Fill("embedding_", {"padding_idx": 0}, INEXACT),
+    Fill("embedding_", {}, INEXACT),
     Fill("orthogonal_", {"gain": 1.5}, INEXACT),
     Fill("delta_orthogonal_", {}, INEXACT),
     Fill("constant_", {"val": 1}, EVERY),

@@ -515,7 +515,7 @@ lecun_normal_ = functools.partial(variance_scaling_, distribution="truncated_nor
 lecun_uniform_ = functools.partial(variance_scaling_, distribution="uniform")
 
 
-# Sparse, orthogonal
+# Sparse, embedding, orthogonal
 
 
 def ranks(key: tuple[int, int], position: int, column: int, rows: int) -> Iterator[int]:
@@ -540,6 +540,15 @@ def sparse_(shape: tuple[int, int], dtype: str, generator: Generator, sparsity: 
     for c in range(shape[1]):
         zero = [rank < math.ceil(sparsity * shape[0]) for rank in ranks(generator.key, position, c, shape[0])]
         x[zero, c] = 0
+    return x
+
+
+def embedding_(
+    shape: tuple[int, int], dtype: str, generator: Generator, std: float = 1.0, padding_idx: int | None = None
+) -> np.ndarray:
+    x = normal_(shape, dtype, generator, 0.0, std)
+    if padding_idx is not None:
+        x[padding_idx] = 0
     return x
 
 

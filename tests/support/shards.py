@@ -22,6 +22,7 @@ CUTS = [
     ("normal_", {}, [(1, 2, 2, 3), (2, 1, 2, 2, 2)]),
     ("normal_", {"mean": 1, "std": 0}, WEIGHTS),
     ("sparse_", {"sparsity": 0}, [(5, 3)]),
+    ("embedding_", {"padding_idx": 2}, [(5, 3)]),
     ("sparse_", {"sparsity": 1}, [(5, 3)]),
     ("dirac_", {"groups": 2}, [(4, 3, 3), (6, 2, 2, 1, 1)]),
     ("lecun_normal_", {"parts": (1, 4), "parts_axis": -1}, [(3, 5), (2, 3, 5)]),

@@ -91,7 +91,8 @@ def test_a_fill_is_captured_and_replayed(cupy, fill, shape, dtype, layout):
     generator, expected_generator = fills.generator_at(5), fills.generator_at(5)
     before = to_host(window.buffer).tobytes()
 
-    recorded = Recorded(cupy, lambda: fills.call(fill.name, x, fill.arguments, generator))
+    nodes = 2 if "padding_idx" in fill.arguments else 1  # the zeros of a row are a memset of their own
+    recorded = Recorded(cupy, lambda: fills.call(fill.name, x, fill.arguments, generator), nodes)
 
     assert to_host(window.buffer).tobytes() == before  # recorded, not run
     expected = to_host(fills.call(fill.name, given.copy(), fill.arguments, expected_generator))
