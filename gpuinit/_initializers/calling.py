@@ -23,6 +23,25 @@ _KEYWORDS = {
     "loc": "mean",
     "stddev": "std",
 }
+# Other libraries' names of initializers, and what they are here.
+_CUT_AVG, _CUT_HE = "variance_scaling_(mode='fan_avg')", "variance_scaling_(scale=2.0)"
+NAMESAKES = {
+    "glorot_uniform": "xavier_uniform_",
+    "glorot_normal": f"xavier_normal_, or {_CUT_AVG} for the one of Keras and JAX, which is cut at 2 std",
+    "he_uniform": "kaiming_uniform_(nonlinearity='relu')",
+    "he_normal": f"kaiming_normal_(nonlinearity='relu'), or {_CUT_HE} for the one of Keras and JAX, which is cut at 2 std",
+    "truncated_normal": "trunc_normal_",
+    "trunc_normal_tf": "trunc_normal_(in_std=True)",
+    "delta_orthogonal": "delta_orthogonal_",
+    "identity": "eye_",
+}
+
+
+def meant_by(name: str) -> str:
+    """Return what another library's name of an initializer is here; empty if it is not known."""
+    return NAMESAKES.get(name.removesuffix("_"), "")
+
+
 # The parameters that take names, and the names.
 _NAMED = {"mode": Mode, "nonlinearity": NonLinearity, "distribution": Family}
 

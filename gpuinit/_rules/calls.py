@@ -20,6 +20,7 @@ from gpuinit._contract.arguments import attribute, is_a, short_repr, type_name
 from gpuinit._contract.arithmetic import exact
 from gpuinit._contract.generator import Generator
 from gpuinit._initializers import basic, scaled, structured
+from gpuinit._initializers.calling import meant_by
 from gpuinit._rules.parameters import Param
 
 INITIALIZERS: dict[str, Callable[..., Any]] = {
@@ -270,7 +271,8 @@ def parse_call(
     call = tree if isinstance(tree, ast.Call) else ast.Call(tree, [], [])
     name = call.func.id if isinstance(call.func, ast.Name) else ""
     if name not in functions:
-        raise ValueError(f"{what} must be one of {', '.join(sorted(functions))}, got {shown}")
+        hint = f"; write {meant}" if (meant := meant_by(name)) else ""
+        raise ValueError(f"{what} must be one of {', '.join(sorted(functions))}, got {shown}{hint}")
     names = [*_signature(functions[name]).parameters][skipped:]
     try:
         keywords = {name: _evaluate(node) for name, node in zip(names, call.args, strict=False)}

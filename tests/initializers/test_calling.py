@@ -57,6 +57,23 @@ def test_torchs_parameters_are_ours_in_order(torch, name):
         assert ["x" if parameter == "tensor" else parameter for parameter in inspect.signature(theirs).parameters] == ours
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("glorot_uniform_", "xavier_uniform_"),
+        ("glorot_normal", "xavier_normal_, or variance_scaling_\\(mode='fan_avg'\\)"),
+        ("he_uniform", "kaiming_uniform_\\(nonlinearity='relu'\\)"),
+        ("he_normal_", "kaiming_normal_\\(nonlinearity='relu'\\), or variance_scaling_\\(scale=2.0\\)"),
+        ("trunc_normal_tf_", "trunc_normal_\\(in_std=True\\)"),
+    ],
+)
+def test_names_of_other_libraries(name, meant):
+    with pytest.raises(AttributeError, match=f"no attribute {name!r}; it has {meant}"):
+        getattr(gi, name)
+    with pytest.raises(ValueError, match=f"got {name!r}; write {meant}"):
+        gi.initialize({"w": np.empty((3, 3))}, [("*", name)], seed=0)
+
+
 # A call but for the array, and the end of its error.
 HINTS = [
     ("kaiming_normal_", ("fan_out",), {}, "a must be a real number, got 'fan_out' of type str; write mode='fan_out'"),
