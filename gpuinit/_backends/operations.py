@@ -46,11 +46,12 @@ class Dirac(NamedTuple):
 
 
 class Sparse(NamedTuple):
-    """Write `values`, and 0 to `zeros` elements of each column."""
+    """Write `values`, and 0 to `zeros` elements of each column; `by_rows`, to the transpose."""
 
     zeros: int
     values: Normal
     stream: Stream
+    by_rows: bool = False
 
 
 class Parts(NamedTuple):
@@ -130,8 +131,10 @@ def perform(backend: Backend, x: Any, operation: Operation, shard: Shard | None)
             backend.eye(x, shard)
         case Dirac():
             backend.dirac(x, operation.groups, shard)
-        case Sparse():
-            backend.sparse(x, operation.zeros, operation.values, operation.stream, shard)
+        case Sparse(zeros, values, stream, by_rows):
+            if by_rows:
+                x, shard = x.T, shard and Shard(shard.global_shape[::-1], shard.index[::-1])
+            backend.sparse(x, zeros, values, stream, shard)
         case Parts():
             _perform_parts(backend, x, operation, shard)
         case Orthogonal():

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 from gpuinit._backends.operations import Dirac, Eye, Fill, Matrix, Orthogonal, Padded, Sparse
 from gpuinit._backends.targets import Target, target, write
 from gpuinit._contract import distributions
-from gpuinit._contract.arguments import finite_in, fraction, integer, short_repr
+from gpuinit._contract.arguments import finite, finite_in, fraction, integer, short_repr
 from gpuinit._contract.arithmetic import exact
 from gpuinit._contract.dtypes import EVERY, working
 from gpuinit._contract.permutation import MOST_ROWS
@@ -293,8 +293,17 @@ def delta_orthogonal_(
 
 
 @initializer
-def sparse_(x: Array, sparsity: float, std: float = 0.01, generator: RandomSource = None, *, shard: Shard | None = None) -> Array:
-    """Fill from N(0, std**2), then set a share of each column to zero, at random rows.
+def sparse_(
+    x: Array,
+    sparsity: float,
+    std: float = 0.01,
+    generator: RandomSource = None,
+    *,
+    shard: Shard | None = None,
+    mean: float = 0.0,
+    axis: int = 0,
+) -> Array:
+    """Fill from N(mean, std**2), then set a share of each column to zero, at random rows.
 
     Parameters
     ----------
@@ -302,8 +311,11 @@ def sparse_(x: Array, sparsity: float, std: float = 0.01, generator: RandomSourc
         Filled in place.
     sparsity : float
         In [0, 1]: exactly ceil(sparsity * rows) rows of each column become 0.
-    std : float
-        Standard deviation of the others; finite, >= 0.
+    std, mean : float
+        Of the others before that; finite, and `std` >= 0.
+    axis : int
+        The axis along which each share is taken: 0 for that of each column, 1 for that of each row. With 1, the array is filled
+        as its transpose is with 0.
     generator : Generator, int seed or None
         The source of random bits; None means `gpuinit.default_generator`.
     shard : Shard, optional
@@ -335,16 +347,18 @@ def sparse_(x: Array, sparsity: float, std: float = 0.01, generator: RandomSourc
     >>> w = gi.sparse_(np.empty((10, 4)), 0.3, generator=42)
     >>> (w == 0).sum(axis=0)
     array([3, 3, 3, 3])
+    >>> (gi.sparse_(np.empty((4, 10)), 0.3, mean=1.0, axis=1, generator=42) == 0).sum(axis=1)
+    array([3, 3, 3, 3])
     """
     to = target(x, shard=shard)
     _need_axes(to, 2, 2)
-    rows = to.shape[0]
-    if rows > MOST_ROWS:
-        raise ValueError(f"x must have at most 2**32 rows, got shape {to.shape}")
-    zeros = _zeros(sparsity, rows)
-    values = distributions.normal(to.dtype, 0.0, std)
+    along = single_axis("axis", axis, to.shape)
+    if to.shape[along] > MOST_ROWS:
+        raise ValueError(f"x must have at most 2**32 {('rows', 'columns')[along]}, got shape {to.shape}")
+    zeros = _zeros(sparsity, to.shape[along])
+    values = distributions.normal(to.dtype, finite("mean", mean), std)
     stream = take_blocks(to, generator)
-    write(to, Sparse(zeros, values, stream))
+    write(to, Sparse(zeros, values, stream, by_rows=along == 1))
     return x
 
 

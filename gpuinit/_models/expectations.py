@@ -32,8 +32,9 @@ def expected_std(asked: Asked) -> float:
             return math.sqrt(parts * (1 - 1 / shape[0])) * density(fill.distribution).std
         case Constant():
             return 0.0
-        case Sparse(zeros, values):
-            return math.sqrt(parts * (1 - zeros / shape[0])) * float(values.std)
+        case Sparse(zeros, values, _, by_rows):
+            kept = 1 - zeros / shape[1 if by_rows else 0]
+            return math.sqrt(kept * (parts * float(values.std) ** 2 + (1 - kept) * float(values.mean) ** 2))
         case Parts(_, lengths, distributions):
             variances = (length * density(own).std ** 2 for length, own in zip(lengths, distributions))
             return math.sqrt(parts * sum(variances) / sum(lengths))

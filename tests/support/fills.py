@@ -118,6 +118,7 @@ USUAL = [
     Fill("sparse_", {"sparsity": 0.3}, INEXACT),
     Fill("sparse_", {"sparsity": 0}, INEXACT),
     Fill("sparse_", {"sparsity": 1}, INEXACT),
+    Fill("sparse_", {"sparsity": 0.3, "mean": 0.5, "axis": 1}, INEXACT),
     Fill("embedding_", {"std": 0.02, "padding_idx": -1}, INEXACT),
     Fill("embedding_", {"padding_idx": 0}, INEXACT),
     Fill("embedding_", {}, INEXACT),

@@ -534,9 +534,19 @@ def ranks(key: tuple[int, int], position: int, column: int, rows: int) -> Iterat
         yield y
 
 
-def sparse_(shape: tuple[int, int], dtype: str, generator: Generator, sparsity: float, std: float = 0.01) -> np.ndarray:
+def sparse_(
+    shape: tuple[int, int],
+    dtype: str,
+    generator: Generator,
+    sparsity: float,
+    std: float = 0.01,
+    mean: float = 0.0,
+    axis: int = 0,
+) -> np.ndarray:
+    if axis:
+        return sparse_(shape[::-1], dtype, generator, sparsity, std, mean).T.copy()
     position = generator.position
-    x = normal_(shape, dtype, generator, 0.0, std)
+    x = normal_(shape, dtype, generator, mean, std)
     for c in range(shape[1]):
         zero = [rank < math.ceil(sparsity * shape[0]) for rank in ranks(generator.key, position, c, shape[0])]
         x[zero, c] = 0

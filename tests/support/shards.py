@@ -24,6 +24,7 @@ CUTS = [
     ("sparse_", {"sparsity": 0}, [(5, 3)]),
     ("embedding_", {"padding_idx": 2}, [(5, 3)]),
     ("sparse_", {"sparsity": 1}, [(5, 3)]),
+    ("sparse_", {"sparsity": 0.4, "mean": 1, "axis": 1}, [(5, 7), (3, 35)]),
     ("dirac_", {"groups": 2}, [(4, 3, 3), (6, 2, 2, 1, 1)]),
     ("lecun_normal_", {"parts": (1, 4), "parts_axis": -1}, [(3, 5), (2, 3, 5)]),
     ("orthogonal_", {"parts": (3, 2)}, [(5, 2), (5, 3, 2)]),
