@@ -112,8 +112,8 @@ class Report:
         64 hex digits: the SHA-256 of the seed, the spawn key, and each parameter's name, shape, dtype and initializer. It is the
         same in every process, however parameters are cut, and reads no values.
     unverified : list of str
-        The names of the parameters that `verify` cannot draw again: those that were kept, or filled by a callable, through a
-        parametrization, or by initialization code within `gpuinit.seeded`.
+        The names of the parameters that `verify` cannot draw again: those that were kept, or filled by a callable or through a
+        parametrization; of `seeded`, all but those whose values are one draw of `normal_`, `uniform_` or an initializer.
     apart : list of str
         The names of the parameters outside that digest: those that were kept; those filled by `orthogonal_` or through a
         parametrization, whose values are the same to rounding; and those cut between processes, of which none has all.
