@@ -16,8 +16,8 @@ from gpuinit._contract.digests import PIECE, digest_of_array, digest_of_model
 
 Key = TypeVar("Key")
 Seen = TypeVar("Seen")
-# Elements of the arrays whose pieces threads share: pieces enough for many threads, and little that has to be kept meanwhile
-# where arrays must be copied to be read.
+# Elements of arrays whose pieces are hashed together: pieces enough for many threads. Arrays that are copied in order to be read
+# take memory until all of these are hashed.
 _AT_ONCE = 2**26
 
 
@@ -114,15 +114,14 @@ def _hash_together(
 
 
 def source_of(array: Any) -> Source:
-    """Return how to read an array of NumPy, CuPy or JAX, after what its device still has to do."""
+    """Return how to read an array of NumPy, CuPy or JAX."""
     dtype = np.dtype(array.dtype).newbyteorder("=")
     if isinstance(array, np.ndarray):
         array = np.asarray(array)  # a matrix would keep two axes
         is_flat = array.flags.c_contiguous
         whole = array.reshape(-1) if is_flat else array  # of which reshape would make a copy
     else:
-        is_flat, whole = True, array.reshape(-1)
-        _wait_for(array)
+        is_flat, whole = True, _flat(array)
 
     def piece(start: int) -> np.ndarray:
         part = (whole if is_flat else whole.flat)[start : start + PIECE]
@@ -132,11 +131,14 @@ def source_of(array: Any) -> Source:
     return Source(str(dtype), tuple(array.shape), int(array.size), piece)
 
 
-def _wait_for(array: Any) -> None:
-    """Wait for CuPy's current stream: other threads, which copy pieces, have streams of their own."""
-    if hasattr(array, "get"):
-        with array.device:
-            sys.modules["cupy"].cuda.get_current_stream().synchronize()
+def _flat(array: Any) -> Any:
+    """Return an array with one axis; of CuPy, after waiting for the current stream: threads that copy pieces have others."""
+    if not hasattr(array, "get"):
+        return array.reshape(-1)
+    with array.device:
+        flat = array.reshape(-1)
+        sys.modules["cupy"].cuda.get_current_stream().synchronize()
+    return flat
 
 
 def _named(arrays: Any) -> Iterable[tuple[Any, Any]] | None:
@@ -191,7 +193,7 @@ def _source_of_tensor(x: Any) -> Source:
     flat = x.detach().resolve_conj().resolve_neg().reshape(-1)
     size = x.element_size() // (2 if x.is_complex() else 1)
     if x.is_cuda:
-        torch.cuda.current_stream(x.device).synchronize()  # other threads, which copy pieces, have streams of their own
+        torch.cuda.current_stream(x.device).synchronize()  # threads that copy pieces have other streams
 
     def piece(start: int) -> np.ndarray:
         """Return what `source_of` does, as bytes: NumPy lacks some of torch's dtypes."""

@@ -77,6 +77,16 @@ def test_threads_and_layouts_do_not_matter(threads, layout, threads_as_before):
     assert gi.digest({"a": given, "b": x[:1]}) == gi.digest({"b": x[:1], "a": expected})
 
 
+def test_arrays_of_a_gpu(cupy, threads_as_before):
+    """Threads read pieces of it on streams of their own, after what is under way on the caller's."""
+    gi.set_num_threads(3)
+    x = large()
+    with cupy.cuda.Device(cupy.cuda.runtime.getDeviceCount() - 1), cupy.cuda.Stream(non_blocking=True):
+        there = cupy.asarray(x)
+        assert gi.digest({"w": there, "t": there.T}) == gi.digest({"w": x, "t": x.T})
+    assert gi.digest(there) == gi.digest(x)
+
+
 def test_pieces_may_be_hashed_in_any_order(monkeypatch):
     x, expected = large(), gi.digest(large())
     monkeypatch.setattr(hashing, "for_each", lambda work, items: work(reversed(list(items))))

@@ -134,6 +134,13 @@ def test_deviations_that_are_hard_to_measure(initializer, dtype, std):
     assert row["std"] == (std if std is None else pytest.approx(std, rel=0.03))
 
 
+@pytest.mark.parametrize("initializer", ["normal_(mean=1e8, std=0.01)", "constant_(val=0.1)"])
+def test_deviations_of_several_pieces(initializer):
+    x = np.empty((5, 2**19))
+    std = gi.initialize({"w": x}, [("*", initializer)], seed=1).rows[0].std
+    assert std == (0 if "constant" in initializer else pytest.approx(float((x - 1e8).std()), rel=1e-12))
+
+
 def test_a_callable_named_keep_is_no_keep():
     def keep(x, generator, param):
         gi.ones_(x)

@@ -111,6 +111,21 @@ def test_alike_parameters_have_streams_of_their_own(xp):
     assert report.verify() == ["3"]
 
 
+def test_a_gpu_compares_in_place(cupy, cudasim):
+    """On the array's device, of which only the answers are copied."""
+    with cupy.cuda.Device(cupy.cuda.runtime.getDeviceCount() - 1) as device:
+        model = {name: cupy.empty((30, 20), np.float32) for name in ("zeros", "normal")}
+    report = gi.initialize(model, [("zeros", "zeros_"), ("normal", "normal_")], seed=42)
+    report.verify()  # compiles the kernels
+    with cudasim.trace() as events:
+        assert report.verify() == []
+    assert len(events.of("launch", device=device.id)) == len(events.of("launch")) > 0
+    assert [event["bytes"] for event in events.of("memcpy")] == ["1", "1"]
+    with device:
+        model["normal"][3, 4] += 1
+    assert report.verify() == ["normal"]
+
+
 def test_what_cannot_be_drawn_again_is_listed():
     model = {"kept": np.zeros(3), "called": np.empty(3), "drawn": np.empty(3), "empty": np.empty((0, 3))}
     rules = [("kept", "keep"), ("called", lambda x, g, p: gi.normal_(x, generator=g)), ("*", "normal_")]
