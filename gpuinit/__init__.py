@@ -9,8 +9,9 @@ Public are the names in `__all__` here, and those in the `__all__` of `gpuinit.r
 import importlib
 import typing
 
+from gpuinit._backends.hashing import digest
 from gpuinit._backends.threads import get_num_threads, set_num_threads
-from gpuinit._contract.digests import CONTRACT_VERSION, digest
+from gpuinit._contract.digests import CONTRACT_VERSION
 from gpuinit._contract.generator import Generator, default_generator, manual_seed
 from gpuinit._contract.shards import Shard
 from gpuinit._initializers.axes import fans

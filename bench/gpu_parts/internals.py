@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 from unittest import mock
 
+from gpuinit._backends.hashing import digest
 from gpuinit._cli import demo_models, golden
-from gpuinit._contract.digests import digest
 from gpuinit._contract.generator import BLOCK_BYTES
 
 gpt2 = demo_models.gpt2

@@ -13,12 +13,13 @@ import numpy as np
 
 from gpuinit._backends import host, torch_private
 from gpuinit._backends.host import compiled
-from gpuinit._backends.operations import Backend, Constant, Fill, Operation, Orthogonal, perform
+from gpuinit._backends.operations import Backend, Constant, Fill, Operation, Orthogonal, Sparse, perform
 from gpuinit._backends.torch_tensors import SmallTensor, small_tensor
 from gpuinit._backends.view import View
 from gpuinit._backends.views import view_of
 from gpuinit._contract.arguments import short_repr, type_name
 from gpuinit._contract.dtypes import EIGHT_BITS, INEXACT, native
+from gpuinit._contract.generator import Stream
 from gpuinit._contract.shards import Patches, Shard, parts_of
 
 
@@ -56,6 +57,13 @@ class Asked(NamedTuple):
     def is_exact(self) -> bool:
         """Whether the values are the same everywhere to the last bit: all are, except those that BLAS computes."""
         return not isinstance(self.operation, Orthogonal)
+
+    def drawn_from(self, stream: Stream) -> Asked:
+        """Return the same with the words of another stream."""
+        match self.operation:
+            case Fill() | Sparse() | Orthogonal():
+                return self._replace(operation=self.operation._replace(stream=stream))
+        return self
 
 
 class Write(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import gpuinit
-from gpuinit._contract.digests import digest
+from gpuinit._backends.hashing import digest
 from gpuinit._contract.dtypes import EIGHT_BITS, as_dtype, has_dtype, working
 from gpuinit._contract.generator import Generator
 

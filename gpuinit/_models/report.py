@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from gpuinit import _console as console
 from gpuinit._backends.dtensor import is_cut
+from gpuinit._backends.hashing import Source, hash_all, source_of
+from gpuinit._backends.redrawing import holds
 from gpuinit._backends.targets import Asked
 from gpuinit._backends.views import view_of
 from gpuinit._contract.arguments import short_repr, shorten
-from gpuinit._contract.digests import CONTRACT_VERSION, header, pieces
+from gpuinit._contract.digests import CONTRACT_VERSION, digest_of_model
 from gpuinit._contract.distributions import Distribution
-from gpuinit._contract.generator import Generator
+from gpuinit._contract.generator import Generator, Stream
 from gpuinit._models.expectations import distribution_of, expected_std
 from gpuinit._models.mapped_files import check_readable
+from gpuinit._models.moments import moments_of, std_of
 from gpuinit._rules.matching import Rule
 from gpuinit._rules.parameters import Param
 
@@ -32,7 +34,8 @@ class Entry:
     """A parameter and what was done to it.
 
     `initializer` is text; `asked` is what it came to, if that is known and all in one; `exact` says whether the values are the
-    same everywhere to the last bit, `kept` whether they are those of before.
+    same everywhere to the last bit, `kept` whether they are those of before. `stream` is where its words begin (alike parameters
+    share an `asked`, and so the stream in that); None if the values cannot be drawn again.
     """
 
     param: Param
@@ -41,6 +44,7 @@ class Entry:
     asked: Asked | None = None
     exact: bool = True
     kept: bool = False
+    stream: Stream | None = None
 
     @property
     def distribution(self) -> Distribution | None:
@@ -57,16 +61,22 @@ class Entry:
         """Whether its values are none that every process and machine has."""
         return self.kept or not self.exact or is_cut(self.array)
 
-    def note(self, asked: Asked | None) -> None:
+    def note(self, asked: Asked | None, stream: Stream) -> None:
         """Take down what an initializer of this library comes to; None if the array has no elements."""
         self.asked = asked
         self.exact = asked is None or asked.is_exact
+        self.stream = stream
+
+    def holds(self, stream: Stream) -> bool:
+        """Whether the array has the values that were asked for, as drawn from a stream."""
+        check_readable(self.array)
+        return self.asked is None or holds(self.array, self.asked.drawn_from(stream))
 
 
 class Row(NamedTuple):
-    """A line of a report; `std` and `digest` are measured, and those of kept parameters nan and empty.
+    """A line of a report; `std` and `digest` are measured.
 
-    Of a parameter that is cut between processes, `std` is that of the part in this process, and `digest` is empty.
+    They are nan and empty for parameters that were kept, and for those that are cut between processes, of which none has all.
     """
 
     name: str
@@ -86,17 +96,24 @@ _SHOWN_DIGITS = 12  # of a parameter's digest in a table
 class Report:
     """What `gpuinit.initialize` did, or initialization code within `gpuinit.seeded`.
 
-    It measures standard deviations and digests when it is first looked at, and keeps them: look before the model is trained.
+    It measures standard deviations and digests on the first access, and keeps them: look before the model is trained.
     `str(report)` is a table; notebooks show it as HTML.
 
     Attributes
     ----------
     rows : list of Row
-        In the model's order: name, shape, dtype, initializer, expected_std (nan where it is not known), std, digest.
+        In the model's order: name, shape, dtype, initializer, expected_std (nan where it is not known), std, digest. The digest
+        is `gpuinit.digest` of the array alone.
     digest : str
-        64 hex digits: `gpuinit.digest` of all parameters that were filled with the same bits everywhere, in order of their
-        names. It is the same on every machine, backend and layout. Empty where there are none, as if all are cut between
+        64 hex digits: `gpuinit.digest` of all parameters that were filled with the same bits everywhere, or of the digests of
+        their rows. It is the same on every machine, backend and layout. Empty where there are none, as if all are cut between
         processes.
+    recipe : str
+        64 hex digits: the SHA-256 of the seed, the spawn key, and each parameter's name, shape, dtype and initializer. It is the
+        same in every process, however parameters are cut, and reads no values.
+    unverified : list of str
+        The names of the parameters that `verify` cannot draw again: those that were kept, or filled by a callable or through a
+        parametrization; of `seeded`, all but those whose values are one draw of `normal_`, `uniform_` or an initializer.
     apart : list of str
         The names of the parameters outside that digest: those that were kept; those filled by `orthogonal_` or through a
         parametrization, whose values are the same to rounding; and those cut between processes, of which none has all.
@@ -144,6 +161,10 @@ class Report:
         return [entry.param.name for entry in self._entries if entry.apart]
 
     @property
+    def unverified(self) -> list[str]:
+        return [entry.param.name for entry in self._entries if entry.stream is None]
+
+    @property
     def frozen(self) -> list[str]:
         return [entry.param.name for entry in self._entries if entry.kept and entry.param.frozen]
 
@@ -166,24 +187,66 @@ class Report:
     @functools.cached_property
     def _measurements(self) -> tuple[list[Row], str]:
         """The rows and the digest, by one pass over the values."""
-        total = hashlib.sha256()
-        rows = {}
-        for entry in sorted(self._entries, key=lambda entry: entry.param.name):
-            rows[entry.param.name] = _row(entry, total)
-        covers_none = all(entry.apart for entry in self._entries)
-        return [rows[entry.param.name] for entry in self._entries], "" if covers_none else total.hexdigest()
+        measured = {number: (std_of(seen), digest) for number, digest, seen in hash_all(self._sources(), moments_of)}
+        rows = [_row(entry, *measured.get(number, (math.nan, ""))) for number, entry in enumerate(self._entries)]
+        digests = {row.name: row.digest for row, entry in zip(rows, self._entries, strict=True) if not entry.apart}
+        return rows, digest_of_model(digests) if digests else ""
+
+    def _sources(self) -> Iterator[tuple[int, Source]]:
+        """The arrays to measure, by the numbers of their entries."""
+        for number, entry in enumerate(self._entries):
+            if not entry.kept and not is_cut(entry.array):
+                check_readable(entry.array)
+                view = view_of(entry.array)
+                with view.context():
+                    source = source_of(view.array)
+                yield number, source
+
+    @property
+    def recipe(self) -> str:
+        parameters = [
+            (param.name, param.shape, param.dtype, str(asked.dtype) if asked else "", initializer)
+            for param, asked, initializer in ((entry.param, entry.asked, entry.initializer) for entry in self._entries)
+        ]
+        content = json.dumps([CONTRACT_VERSION, self.seed, self.spawn_key, sorted(parameters)])
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def verify(self) -> list[str]:
+        """Draw each parameter again, and compare it in place with the model's memory.
+
+        This takes about as long as the fill, and memory for a few pieces (for `orthogonal_`, the whole matrix). Of a parameter
+        that is cut between processes, each process compares its part; nothing is communicated. Values are compared to the bit,
+        except those of `orthogonal_`, which are compared to rounding.
+
+        Returns
+        -------
+        list of str
+            The names of the parameters whose values differ; empty if all hold. Those in `unverified` are not looked at.
+
+        Examples
+        --------
+        >>> import numpy as np, gpuinit as gi
+        >>> model = {"a": np.empty((50, 40)), "b": np.empty(40)}
+        >>> report = gi.initialize(model, [("*", "normal_(std=0.02)")], seed=42)
+        >>> report.verify()
+        []
+        >>> model["b"][7] *= 2
+        >>> report.verify()
+        ['b']
+        """
+        return [entry.param.name for entry in self._entries if entry.stream is not None and not entry.holds(entry.stream)]
 
     def to_json(self) -> str:
         """Return the report as JSON, unused rules by their patterns; numbers that are not known, or infinite, are null."""
-        import json
-
         rows = [{key: _finite_or_none(value) for key, value in row._asdict().items()} for row in self.rows]
         content = {
             "contract_version": CONTRACT_VERSION,
             "seed": self.seed,
             "spawn_key": self.spawn_key,
             "digest": self.digest,
+            "recipe": self.recipe,
             "apart": self.apart,
+            "unverified": self.unverified,
             "frozen": self.frozen,
             "buffers": self.buffers,
             "written": self.written,
@@ -258,36 +321,9 @@ class Report:
         return histograms([(entry.param.name, entry.array, entry.distribution) for entry in filled])
 
 
-def _row(entry: Entry, total: Any) -> Row:
-    """Measure a parameter, and add it to the model's digest if it belongs there."""
+def _row(entry: Entry, std: float, digest: str) -> Row:
     param = entry.param
-    std, digest = math.nan, ""
-    if not entry.kept:
-        check_readable(entry.array)
-        array = view_of(entry.array).array
-        own = hashlib.sha256()
-        std = _measure(param.name, array, [own] if entry.apart else [own, total])
-        digest = "" if is_cut(entry.array) else own.hexdigest()
     return Row(param.name, param.shape, param.dtype, entry.initializer, entry.expected, std, digest)
-
-
-@np.errstate(all="ignore")  # of values that are not finite, and squares that overflow
-def _measure(name: str, array: Any, hashes: list[Any]) -> float:
-    """The standard deviation of an array's elements, summed in float64; what its digest is of goes into `hashes`."""
-    for one in hashes:
-        one.update(header(name, array))
-    total = squares = origin = np.float64(0)
-    for number, piece in enumerate(pieces(array)):
-        for one in hashes:
-            one.update(piece.view(np.uint8).data)
-        values = piece.astype(np.result_type(piece.dtype, np.float64) if piece.dtype.kind != "V" else np.float64)
-        origin = values[0] if number == 0 else origin  # near the mean, so that a small deviation from a large one is not lost
-        values -= origin
-        total += values.sum()
-        squares += np.vdot(values, values).real
-    if not array.size:
-        return math.nan
-    return float(np.sqrt(np.maximum(0.0, squares / array.size - abs(total / array.size) ** 2)))
 
 
 def _finite_or_none(value: Any) -> Any:

@@ -125,18 +125,19 @@ def _call(choice: Callable[..., Any], array: Any, generator: Generator, param: P
 def _plan_call(entry: Entry, call: Call, generator: Generator, dtype: np.dtype[Any] | None, plans: Plans) -> Planned | Deferred:
     if dtype is not None and (drawn_in := _drawing_dtype(to := target(entry.array, EVERY), dtype)) != to.dtype:
         return _plan_conversion(entry, call, generator, to.view, drawn_in)
+    stream = generator._reserve(0)
     plan = plans.plan(call, entry.array, generator)
-    entry.note(plan.asked)
+    entry.note(plan.asked, stream)
     return Planned(entry, plan.write)
 
 
 def _plan_conversion(entry: Entry, call: Call, generator: Generator, view: View, drawn_in: np.dtype[Any]) -> Deferred:
     """Plan to draw in another dtype than the array's; the check is a call on memory that is there for it alone."""
-    start = generator.state
+    start, stream = generator.state, generator._reserve(0)
     with planned() as writes:
         for part, shard in parts_of(np.empty(view.array.shape, drawn_in), view.shard):
             call(part, generator=generator, shard=shard)
-    entry.note(writes[-1].asked if writes else None)
+    entry.note(writes[-1].asked if writes else None, stream)
 
     def draw_and_convert() -> None:
         with view.context():

@@ -7,8 +7,8 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+from gpuinit._backends.hashing import source_of
 from gpuinit._backends.views import view_of
-from gpuinit._contract.digests import pieces
 
 
 def watch(x: Any) -> Callable[[], bool]:
@@ -41,6 +41,6 @@ def _checksum(x: Any) -> int | None:
         return None
     checksum = 0
     with view.context():
-        for piece in pieces(view.array):
+        for piece in source_of(view.array).pieces():
             checksum = zlib.crc32(piece.view("u1").data, checksum)
     return checksum

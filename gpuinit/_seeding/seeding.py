@@ -11,7 +11,7 @@ import torch
 from gpuinit._backends import torch_private
 from gpuinit._backends.dtensor import is_dtensor
 from gpuinit._contract.arguments import boolean, short_repr, shorten, type_name
-from gpuinit._contract.generator import Generator
+from gpuinit._contract.generator import Generator, Stream
 from gpuinit._models.report import UNTOUCHED, Entry, Report
 from gpuinit._models.steps import check_prefix, root_of
 from gpuinit._rules.collector import paused_collector
@@ -117,6 +117,7 @@ class _ModelLedger(Ledger):
         self._streams = streams
         self._records: dict[str, Record] = {}
         self._of_whole: dict[int, Record] = {}  # those of draws into all of a parameter, which keep the draws alive
+        self._keys: dict[str, tuple[int, int]] = {}  # of the last draw into each parameter, if it can be repeated
         self._without_values: dict[Any, Any] = {}  # storages, and what keeps their numbers
 
     def knows(self, x: Any) -> bool:
@@ -141,10 +142,15 @@ class _ModelLedger(Ledger):
         if held is None or not draw.to.numel():
             return
         if draw.to is held.array:
+            self._keys[held.name] = draw.generator._key
             record = self._of_whole.get(id(drawn))
             if record is None:
                 record = self._of_whole[id(drawn)] = Record.of_whole(drawn)
         else:
+            if _lie_alike(draw.to, held.array):
+                self._keys[held.name] = draw.generator._key
+            else:
+                self._keys.pop(held.name, None)
             record = self._records.get(held.name, _NOTHING).drew(drawn, held.array, draw.to)
         self._records[held.name] = record
 
@@ -162,7 +168,7 @@ class _ModelLedger(Ledger):
         """Return what happened to the model as it is now."""
         with paused_collector():
             places = self._places if self._places.are_those_of(model) else Places(model, prefix)
-            return _Outcome(places, [(held, self._record_of(held.array)) for held in places.in_order()])
+            return _Outcome(places, [(held, self._record_of(held.array)) for held in places.in_order()], self._keys)
 
     def _record_of(self, x: Any) -> Record | None:
         """Return what happened to a parameter; of one that was replaced by another tensor, that it was written."""
@@ -176,10 +182,14 @@ class _ModelLedger(Ledger):
 
 
 class _Outcome(NamedTuple):
-    """The parameters and buffers of a model after the code has run, and what happened to each; None if nothing did."""
+    """The parameters and buffers of a model after the code has run, and what happened to each; None if nothing did.
+
+    `keys` are those of the streams of draws that can be repeated.
+    """
 
     places: Places
     found: list[tuple[Held, Record | None]]
+    keys: dict[str, tuple[int, int]]
 
     @property
     def is_untouched(self) -> bool:
@@ -195,19 +205,25 @@ class _Outcome(NamedTuple):
         is_lazy = torch.nn.parameter.is_lazy
         shapes = Shapes((held.name, () if is_lazy(held.array) else tuple(held.array.shape)) for held, _ in self.found)
         return [
-            _entry(held, self.places.names[held.name], shapes, record)
+            _entry(held, self.places.names[held.name], shapes, record, self.keys.get(held.name))
             for held, record in self.found
             if record or not held.is_buffer
         ]
 
 
-def _entry(held: Held, names: list[str], shapes: Shapes, record: Record | None) -> Entry:
+def _entry(held: Held, names: list[str], shapes: Shapes, record: Record | None, key: tuple[int, int] | None) -> Entry:
     frozen = not held.is_buffer and not held.array.requires_grad
     dtype = str(held.array.dtype).removeprefix("torch.")
     param = Param(held.name, shapes[held.name], dtype, held.owners, shapes, places_of(names), frozen)
     if record is None:
         return Entry(param, held.array, UNTOUCHED, kept=True)
-    return Entry(param, held.array, record.text, record.asked, record.is_exact(held.array))
+    stream = Stream(key, 0) if key and record.asked else None
+    return Entry(param, held.array, record.text, record.asked, record.is_exact(held.array), stream=stream)
+
+
+def _lie_alike(x: Any, tensor: Any) -> bool:
+    """Check that the elements of a view of a tensor have their numbers in the tensor."""
+    return bool(x.dtype == tensor.dtype and x.shape == tensor.shape and x.stride() == tensor.stride())
 
 
 def _whole(x: Any, held: Held) -> Any:

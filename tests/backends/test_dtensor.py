@@ -5,17 +5,20 @@ The checks run in processes of a group that talks through gloo; what fails or ha
 
 from __future__ import annotations
 
+import functools
 import importlib
 import itertools
 import math
 import subprocess
 import sys
+import unittest.mock
 import warnings
 
 import numpy as np
 import pytest
 
 import gpuinit as gi
+from gpuinit._backends import redrawing
 from tests.support.fills import TOLERANCES
 from tests.support.groups import fake_group, run_group
 from tests.support.shards import CUTS, called
@@ -361,6 +364,23 @@ def check_reports(processes):
         assert [bool(row.digest) for row in report.rows] == [False, False, True, True, True]
         plain = {"whole": torch.nn.Linear(3, 2), "same": torch.empty(4, 2)}
         assert report.digest == gi.initialize(plain, normal, seed=7).digest
+        assert [math.isnan(row.std) for row in report.rows] == [True, True, False, False, False]
+        alone = {"cut": torch.nn.Linear(3, 1), "whole": torch.nn.Linear(3, 2), "same": torch.empty(4, 2)}
+        assert report.recipe == gi.initialize(alone, normal, seed=7).recipe
+
+
+def check_verification(processes):
+    """Each process draws its part again, also one that is cut to several runs, and finds a bit that changed in it."""
+    for mesh, (name, arguments, shapes) in itertools.product(meshes(processes), PATCHES):
+        shape = shapes[-1]
+        for placements in itertools.chain(layouts(mesh, len(shape)), strided_layouts(mesh)):
+            x = tensors.distribute_tensor(torch.empty(shape), mesh, placements, src_data_rank=None)
+            report = gi.initialize({"w": x}, [("*", functools.partial(getattr(gi, name), **arguments))], seed=7)
+            bits = x.to_local().view(-1)[-1:].view(torch.int32)
+            with unittest.mock.patch.dict(redrawing.PIECE, host=7):
+                assert (report.verify(), report.unverified) == ([], []), (name, placements)
+                bits ^= -(2**31) if name == "orthogonal_" else 1
+                assert report.verify() == (["w"] if len(bits) else []), (name, placements)
 
 
 ALL = (
@@ -377,6 +397,7 @@ ALL = (
     check_flattened,
     check_torch_defaults,
     check_reports,
+    check_verification,
 )
 
 

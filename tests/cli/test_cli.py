@@ -18,7 +18,7 @@ from gpuinit import _console as console
 from gpuinit.__main__ import main
 from gpuinit._cli.demo_models import MODELS, gpt2, resnet50
 
-RESNET50_DIGEST = "0b25e8bb99d7045accda4a6419ada99c95eec970b2fa35daed9e69d1d4863083"
+RESNET50_DIGEST = "d2e904db1f3d09ee86641e605a6855b3bf4e91a08ee21e82bfbdbe36a68290e3"
 LAST_LINE = (
     r"resnet50 on {}: 25,557,032 parameters, 102\.2 MB in \d+\.\d{{3}} s, \d+\.\d\d GB/s, digest " + RESNET50_DIGEST + r"\Z"
 )

@@ -43,6 +43,32 @@ def test_what_is_exact(name):
     )
 
 
+# Code -> whether the report can draw the values again.
+REPEATED = {
+    "a function": (init.xavier_uniform_, True),
+    "orthogonal_": (init.orthogonal_, True),
+    "a method": (lambda w: w.data.normal_(), True),
+    "the second draw": (lambda w: (init.normal_(w), init.trunc_normal_(w)), True),
+    "a draw after others": (lambda w: (init.normal_(w), w[1].normal_(), w.add_(1), init.uniform_(w)), True),
+    "transposed": (lambda w: w.data.t().normal_(), False),
+    "transposed after another draw": (lambda w: (init.normal_(w), w.data.t().normal_()), False),
+    "in another shape": (lambda w: w.data.view(-1).normal_(), False),
+    "in parts": (lambda w: (init.normal_(w), w[1].normal_()), False),
+    "arithmetic": (lambda w: (init.normal_(w), w.mul_(2)), False),
+    "other numbers": (lambda w: w.data.exponential_(), False),
+    "constants": (lambda w: w.data.zero_(), False),
+}
+
+
+@pytest.mark.parametrize("name", REPEATED)
+def test_what_can_be_verified(name):
+    code, repeated = REPEATED[name]
+    found, report = drawn(code)
+    assert (report.verify(), report.unverified) == ([], [] if repeated else ["weight"])
+    found[0, 0] += 1
+    assert report.verify() == (["weight"] if repeated else [])
+
+
 def test_half_of_a_complex_weight_is_not_all_of_it():
     found, report = drawn(lambda w: w.data.real.normal_(), dtype=torch.complex64)
     assert torch.equal(found.imag, torch.zeros(6, 4))
