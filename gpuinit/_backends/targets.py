@@ -13,7 +13,7 @@ import numpy as np
 
 from gpuinit._backends import host, torch_private
 from gpuinit._backends.host import compiled
-from gpuinit._backends.operations import Backend, Constant, Fill, Operation, Orthogonal, Sparse, perform
+from gpuinit._backends.operations import Backend, Constant, Fill, Operation, Orthogonal, Padded, Parts, Sparse, perform
 from gpuinit._backends.torch_tensors import SmallTensor, small_tensor
 from gpuinit._backends.view import View
 from gpuinit._backends.views import view_of
@@ -61,8 +61,10 @@ class Asked(NamedTuple):
     def drawn_from(self, stream: Stream) -> Asked:
         """Return the same with the words of another stream."""
         match self.operation:
-            case Fill() | Sparse() | Orthogonal():
+            case Fill() | Parts() | Sparse() | Orthogonal():
                 return self._replace(operation=self.operation._replace(stream=stream))
+            case Padded(fill, row):
+                return self._replace(operation=Padded(fill._replace(stream=stream), row))
         return self
 
 

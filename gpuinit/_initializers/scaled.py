@@ -293,21 +293,27 @@ def variance_scaling_(
 
 def _fill_scaled(x: Array, to: Target, kind: Family, std_of: StdOf, generator: RandomSource, axes: FanKeywords) -> Array:
     """Fill with mean 0 and the standard deviation that belongs to the fans; an empty array only gets a warning, as in torch."""
-    layout = read_fans(to.shape, axes) if axes else None
-    stds = _stds(std_of, layout.fans() if layout else [fan_in_and_fan_out(to.shape)])
+    if axes:
+        layout = read_fans(to.shape, axes)
+        stds = [_std(std_of, *pair) for pair in layout.fans()]
+    else:
+        stds = [_std(std_of, *fan_in_and_fan_out(to.shape))]
     if to.size == 0:
         as_generator(generator)
         warnings.warn("Initializing zero-element tensors is a no-op", UserWarning, stacklevel=4)
-        return x
-    try:
-        found = [_distribution_of(to.dtype, kind, std) for std in stds]
-    except ValueError as error:
-        raise ValueError(f"gain or scale must suit {to.dtype} and shape {to.shape}, got std={max(stds)}: {error}") from None
-    if layout is None or all(distribution == found[0] for distribution in found):
-        fill_from(to, found[0], generator)
+    elif len({*stds}) == 1:
+        fill_from(to, _distribution(to, kind, stds[0]), generator)
     else:
-        write(to, Parts(layout.parts_axis, layout.lengths, tuple(found), take_blocks(to, generator)))
+        found = tuple(_distribution(to, kind, std) for std in stds)
+        write(to, Parts(layout.parts_axis, layout.lengths, found, take_blocks(to, generator)))
     return x
+
+
+def _distribution(to: Target, kind: Family, std: float) -> distributions.Distribution:
+    try:
+        return _distribution_of(to.dtype, kind, std)
+    except ValueError as error:
+        raise ValueError(f"gain or scale must suit {to.dtype} and shape {to.shape}, got std={std}: {error}") from None
 
 
 @exact
@@ -326,8 +332,8 @@ def _distribution_of(dtype: np.dtype[Any], kind: Family, std: float) -> distribu
 
 
 @exact
-def _stds(std_of: StdOf, fans: list[tuple[float, float]]) -> list[float]:
-    return [std_of(float(fan_in), float(fan_out)) for fan_in, fan_out in fans]
+def _std(std_of: StdOf, fan_in: float, fan_out: float) -> float:
+    return std_of(float(fan_in), float(fan_out))
 
 
 def _scheme(to: Target, scale: Any, mode: Any) -> StdOf:

@@ -198,7 +198,10 @@ def matches(pattern: Pattern, param: Param) -> bool:
         return pattern.fullmatch(param.name) is not None
     if isinstance(pattern, type):
         return isinstance(param.owner, pattern)
-    if param.name == pattern if pattern in param.shapes else fnmatch.fnmatchcase(param.name, pattern):
+    if pattern in param.shapes:
+        if param.name == pattern:
+            return True
+    elif pattern == "*" or fnmatch.fnmatchcase(param.name, pattern):
         return True
     if param.owner is None:
         return False

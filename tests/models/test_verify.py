@@ -28,7 +28,12 @@ CALLS = [
     ("variance_scaling_(distribution='normal')", MATRIX),
     ("sparse_(sparsity=0.3)", MATRIX),
     ("sparse_(sparsity=1)", MATRIX),
+    ("sparse_(sparsity=0.3, mean=1, axis=1)", MATRIX),
+    ("embedding_(padding_idx=5)", MATRIX),
+    ("kaiming_normal_(parts=(20, 3), mode='fan_out')", MATRIX),
     ("orthogonal_(gain=2)", MATRIX),
+    ("orthogonal_(batch_axis=0, out_axis=1, in_axis=2)", (3, 7, 11)),
+    ("delta_orthogonal_", (7, 5, 3)),
 ]
 
 
@@ -50,7 +55,7 @@ def check_one_bit(report, x):
     assert report.verify() == []
     bits = bits_of(x)
     places, bit = {0, len(bits) // 2, len(bits) - 1}, 1
-    if report.rows[0].initializer.startswith("orthogonal_"):
+    if "orthogonal_" in report.rows[0].initializer:
         largest = int(abs(x.reshape(-1, order="A")).argmax())
         places, bit = {largest * len(bits) // x.size}, 2 ** (8 * bits.itemsize - 1)
     for place in places:
@@ -71,6 +76,14 @@ def test_one_bit_of_any_initializer_is_found(initializer, shape, piece, xp):
 def test_dtypes(initializer, dtype, piece, xp):
     x = xp.empty(MATRIX, as_dtype(dtype))
     check_one_bit(gi.initialize({"w": x}, [("*", initializer)], seed=42), x)
+
+
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2"])
+@pytest.mark.parametrize("initializer", ["normal_(std=400)", "sparse_(sparsity=0.3)", "orthogonal_"])
+def test_dtypes_of_8_bits(initializer, dtype, piece):
+    x = np.empty(MATRIX, as_dtype(dtype))
+    check_one_bit(gi.initialize({"w": x}, [("*", initializer)], seed=42), x)
+    check_one_bit(gi.initialize({"w": x}, [("*", initializer)], seed=42, dtype="float32"), x)
 
 
 @pytest.mark.parametrize(
