@@ -16,7 +16,7 @@ from gpuinit._contract.generator import Generator, default_generator, manual_see
 from gpuinit._contract.shards import Shard
 from gpuinit._initializers.axes import fans
 from gpuinit._initializers.basic import constant_, normal_, ones_, trunc_, trunc_normal_, uniform_, zeros_
-from gpuinit._initializers.calling import meant_by
+from gpuinit._initializers.calling import meant_by as _meant_by
 from gpuinit._initializers.fans import Mode, NonLinearity, calculate_gain
 from gpuinit._initializers.scaled import (
     kaiming_normal_,
@@ -58,7 +58,7 @@ else:
         if name in _PUBLIC_MODULES:
             return importlib.import_module(f"{__name__}.{name}")
         if name not in _LAZY_NAMES:
-            hint = f"; it has {meant}" if (meant := meant_by(name)) else ""
+            hint = f"; it has {meant}" if (meant := _meant_by(name)) else ""
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
         try:
             value = getattr(importlib.import_module(f"{__name__}.{_LAZY_NAMES[name]}"), name)

@@ -372,7 +372,9 @@ def names_a_suspect(text, suspects):
 
 
 def plain(value):
-    """A number or name of whatever class as Python's own."""
+    """A number or name of whatever class as Python's own; None stands for itself."""
+    if value is None:
+        return None
     if getattr(value, "ndim", None) == 0:
         value = value.item()
     if isinstance(value, str):

@@ -12,6 +12,7 @@ import gpuinit as gi
 from gpuinit import rules
 from tests.support.fills import RANDOM
 from tests.support.hostile import HOSTILE, OwnError, fail
+from tests.support.refusals import shape_for
 
 every_kind = pytest.mark.parametrize("kind", HOSTILE)
 MEMORY = np.full((4, 6), 77, np.float32)
@@ -61,7 +62,10 @@ CALLS = {
         for name, arguments in SCALARS.items()
         for argument in arguments
     },
-    **{f"{name}(generator=)": (functools.partial(fill, name, "generator", MEMORY), "^generator must ") for name in RANDOM},
+    **{
+        f"{name}(generator=)": (functools.partial(fill, name, "generator", MEMORY.reshape(shape_for(name))), "^generator must ")
+        for name in RANDOM
+    },
     "dirac_(groups=)": (lambda e: gi.dirac_(np.full((4, 2, 3), 77.0), groups=e), "^groups must "),
     "normal_(mean=), complex": (functools.partial(fill, "normal_", "mean", COMPLEX), "^mean must "),
     "normal_(std=), complex": (functools.partial(fill, "normal_", "std", COMPLEX), "^std must "),

@@ -148,9 +148,9 @@ def embedding_(
 
 
 def _row(padding_idx: Any, rows: int) -> int:
-    index = integer("padding_idx", padding_idx, least=-rows)
-    if index >= rows:
-        raise ValueError(f"padding_idx must be less than x.shape[0], got padding_idx={short_repr(index)} and {rows} rows")
+    index = integer("padding_idx", padding_idx, least=-(2**63))
+    if not -rows <= index < rows:
+        raise ValueError(f"padding_idx must be a row of x, x.shape[0] being {rows}, got padding_idx={short_repr(index)}")
     return index % rows
 
 

@@ -6,6 +6,7 @@ import importlib
 import inspect
 from typing import get_args
 
+import numpy as np
 import pytest
 
 from gpuinit._backends import operations
@@ -38,10 +39,26 @@ class Recorder:
         self.calls = []
 
     def __getattr__(self, name):
-        return lambda *arguments: self.calls.append((name, arguments))
+        return lambda *arguments, **_: self.calls.append((name, arguments))
 
 
-@pytest.mark.parametrize("kind", get_args(operations.Operation), ids=lambda kind: kind.__name__)
+STREAM, NORMAL, POINT = "stream", "normal", "point"
+MATRIX = operations.Matrix((slice(0, 3), slice(2, 5)), (1, 0), 1)
+# Operations that hand on all that they hold, and those that come to other calls: the function and the rest of its arguments.
+SIMPLE = (operations.Fill, operations.Constant, operations.Eye, operations.Dirac, operations.Truncate)
+COMPOSED = [
+    (
+        operations.Parts(1, (2, 3), (NORMAL, POINT), STREAM),
+        [("fill", (3, 2), NORMAL, STREAM), ("fill", (3, 3), POINT, STREAM)],
+    ),
+    (operations.Padded(operations.Fill(NORMAL, STREAM), 2), [("fill", (3, 5), NORMAL, STREAM), ("constant", (5,), 0)]),
+    (operations.Sparse(1, NORMAL, STREAM), [("sparse", (3, 5), 1, NORMAL, STREAM)]),
+    (operations.Sparse(1, NORMAL, STREAM, by_rows=True), [("sparse", (5, 3), 1, NORMAL, STREAM)]),
+    (operations.Orthogonal(2.0, STREAM, (MATRIX,)), [("constant", (3, 5), 0), ("orthogonal", (3, 3), 2.0, STREAM)]),
+]
+
+
+@pytest.mark.parametrize("kind", SIMPLE, ids=lambda kind: kind.__name__)
 def test_an_operation_is_one_call(kind):
     """It hands on the array, all that the operation holds, and the shard if the function takes one."""
     backend, values = Recorder(), [object() for _ in kind._fields]
@@ -51,10 +68,15 @@ def test_an_operation_is_one_call(kind):
     assert arguments == ("array", *values, *(["shard"] if takes_shard else []))
 
 
+@pytest.mark.parametrize(("operation", "expected"), COMPOSED)
+def test_an_operation_of_other_calls(operation, expected):
+    backend = Recorder()
+    operations.perform(backend, np.empty((3, 5)), operation, None)
+    found = [(name, x.shape, *rest) for name, (x, *rest) in backend.calls]
+    assert [call[: len(wanted)] for call, wanted in zip(found, expected, strict=True)] == expected
+
+
 def test_each_method_is_an_operation():
-    called = set()
-    for kind in get_args(operations.Operation):
-        backend = Recorder()
-        operations.perform(backend, None, kind(*kind._fields), None)
-        called.add(backend.calls[0][0])
+    assert {*SIMPLE, *(type(operation) for operation, _ in COMPOSED)} == {*get_args(operations.Operation)}
+    called = {kind.__name__.lower() for kind in SIMPLE} | {name for _, calls in COMPOSED for name, *_ in calls}
     assert called == set(METHODS)

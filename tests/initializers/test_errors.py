@@ -317,8 +317,8 @@ def test_axes(xp, name, shape, match):
 @pytest.mark.parametrize(
     ("row", "error", "match"),
     [
-        (4, ValueError, "padding_idx must be less than x.shape.0., got padding_idx=4 and 4 rows"),
-        (-5, ValueError, "padding_idx must be at least -4, got padding_idx=-5"),
+        (4, ValueError, r"padding_idx must be a row of x, x.shape\[0\] being 4, got padding_idx=4"),
+        (-5, ValueError, r"padding_idx must be a row of x, x.shape\[0\] being 4, got padding_idx=-5"),
         (0.0, TypeError, "padding_idx must be an int, got 0.0 of type float"),
     ],
 )

@@ -460,16 +460,18 @@ def scaled_parts(
 
     The matrices of one part, which differ in the indices of the batch axes only, have the same lengths, so the same fans.
     """
-    x = np.empty(shape, dtype)
-    moved = generator
+    x, moved = None, generator
     for part in parts_of(shape, in_axis, out_axis, groups, parts, parts_axis):
-        if not x[part].size:
+        own = np.empty(shape)[part].shape
+        if not math.prod(own):
             continue
-        fan = fans(x[part].shape, in_axis, out_axis, batch_axis, fan_in, fan_out)
         moved = replace(generator)
-        x[part] = scaled(shape, dtype, moved, std(fan), distribution)[part]
+        fan = fans(own, in_axis, out_axis, batch_axis, fan_in, fan_out)
+        filled = scaled(shape, dtype, moved, std(fan), distribution)
+        x = np.empty(shape, filled.dtype) if x is None else x
+        x[part] = filled[part]
     generator.position = moved.position
-    return x
+    return np.empty(shape, dtype) if x is None else x
 
 
 def xavier(
@@ -607,6 +609,16 @@ def orthogonal_(
             rows, columns = math.prod(matrix.shape[: len(outputs)]), math.prod(matrix.shape[len(outputs) :])
             own, used = normals[used : used + matrix.size], used + matrix.size
             matrix[...] = (gain * orthogonal_matrix(rows, columns, own)).reshape(matrix.shape).astype(dtype)
+    return x
+
+
+def delta_orthogonal_(shape: tuple[int, ...], dtype: str, generator: Generator, gain: float = 1.0) -> np.ndarray:
+    """Of torch's axes."""
+    normals = normal_((math.prod(shape),), "float64" if dtype == "float64" else "float32", generator)
+    outputs, inputs, *kernel = shape
+    x = np.zeros(shape, dtype)
+    matrix = orthogonal_matrix(outputs, inputs, normals[: outputs * inputs])
+    x[:, :, *((length - 1) // 2 for length in kernel)] = (gain * matrix).astype(dtype)
     return x
 
 
