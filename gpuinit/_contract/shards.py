@@ -21,7 +21,7 @@ class Shard:
     so processes that each fill a shard of their own agree on all values and stay in step, also where a shard is empty.
 
     A shard takes memory and time in proportion to its own size; where few of its elements are neighbours in the whole, some
-    20 ns each on the CPU (100 without compiled kernels). Only `orthogonal_` forms the whole matrix first.
+    20 ns each on the CPU (100 without compiled kernels). Only `orthogonal_` forms whole matrices first.
 
     Parameters
     ----------
