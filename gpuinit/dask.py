@@ -153,40 +153,37 @@ def _orthogonal(fill: _Fill, chunks: tuple[tuple[int, ...], ...]) -> Any:
     """Each matrix from words of its own, one after the other."""
     if not math.prod(fill.shape):
         return _array(fill, chunks)
-    matrices = read_layout(fill.shape, {name: value for name, value in fill.parameters.items() if name != "gain"}).matrices()
+    layout = read_layout(fill.shape, {name: value for name, value in fill.parameters.items() if name != "gain"})
+    matrices = list(layout.matrices.within(layout.matrices.place))
     if len(matrices) == 1 and matrices[0].order == tuple(range(len(fill.shape))) and matrices[0].row_axes == 1:
         kernel = math.prod(fill.shape[2:])
         tall = fill.shape[0] >= fill.shape[1] * kernel
         heights = [chunks[0] if tall else tuple(kernel * length for length in chunks[1])]
     else:
         heights = [_heights(matrix, fill.dtype) for matrix in matrices]
-    lengths = [length * _width(matrix) for matrix, own in zip(matrices, heights) for length in own]
+    lengths = [length * matrix.short_side for matrix, own in zip(matrices, heights) for length in own]
     drawn = np.result_type(working(fill.dtype), np.complex64) if fill.dtype.kind == "c" else working(fill.dtype)
     words = replace(fill, initializer=basic.normal_, parameters={}, shape=(sum(lengths),), dtype=drawn)
-    normals, first, found = _array(words, (tuple(lengths),)), 0, {}
-    for matrix, own in zip(matrices, heights):
-        size = math.prod(matrix.shape)
-        found[tuple(part.start for part in matrix.place)] = _matrix(normals[first : first + size], matrix, own, fill)
-        first += size
-    return _joined(found).rechunk(chunks)
-
-
-def _width(matrix: Matrix) -> int:
-    """Return the shorter side."""
-    rows = math.prod(matrix.shape[axis] for axis in matrix.order[: matrix.row_axes])
-    return min(rows, math.prod(matrix.shape) // rows)
+    normals = _array(words, (tuple(lengths),))
+    found = {
+        tuple(part.start for part in matrix.place): _matrix(
+            normals[matrix.first : matrix.first + math.prod(matrix.shape)], matrix, own, fill
+        )
+        for matrix, own in zip(matrices, heights)
+    }
+    return _joined(found).astype(fill.dtype).rechunk(chunks)  # in its byte order, which is lost where arrays are joined
 
 
 def _heights(matrix: Matrix, dtype: np.dtype[Any]) -> tuple[int, ...]:
     """Return lengths of chunks along the longer side."""
-    width = _width(matrix)
+    width = matrix.short_side
     heights: tuple[int, ...] = da.core.normalize_chunks(("auto", -1), (math.prod(matrix.shape) // width, width), dtype=dtype)[0]
     return heights
 
 
 def _matrix(normals: Any, matrix: Matrix, heights: tuple[int, ...], fill: _Fill) -> Any:
     """By the QR factorisation of a tall matrix of normals, cut along its longer axis, R's diagonal being made positive."""
-    width = _width(matrix)
+    width = matrix.short_side
     tall = normals.map_blocks(
         _as_rows, width, new_axis=1, chunks=(heights, (width,)), dtype=normals.dtype, meta=normals._meta.reshape(0, 0)
     )
@@ -235,7 +232,7 @@ def _lazy(initializer: Callable[..., Any], make: Callable[..., Any] = _array, bu
         given = bound.arguments
         shape, kind = _lengths(given["shape"]), _dtype(given["dtype"])
         chunks = _chunks(given["chunks"], shape, kind)
-        parameters = {name: unwrap(given[name]) for name in own}
+        parameters = {name: _constant(unwrap(given[name])) for name in own}
         fill = _Fill(initializer, parameters, None, shape, kind, _backend(given["like"], kind))
         return make(fill.start(_generator(given["seed"]) if random else None), chunks)
 
@@ -243,6 +240,11 @@ def _lazy(initializer: Callable[..., Any], make: Callable[..., Any] = _array, bu
     function.__signature__ = signature  # type: ignore[attr-defined]
     function.__doc__ = _documentation(initializer.__name__, own, random, but)
     return function
+
+
+def _constant(value: Any) -> Any:
+    """Return a list as a tuple, which nobody changes before the array is computed."""
+    return tuple(value) if is_a(value, list) else value
 
 
 def _documentation(name: str, own: Collection[str], random: bool, but: str) -> str:

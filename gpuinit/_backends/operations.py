@@ -6,8 +6,8 @@ An initializer comes to exactly one operation, once everything about its argumen
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from itertools import accumulate
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise, product
 from typing import Any, NamedTuple, Protocol, assert_never
 
 from gpuinit._contract.distributions import Distribution, Normal
@@ -64,27 +64,83 @@ class Parts(NamedTuple):
 
 
 class Matrix(NamedTuple):
-    """A matrix in an array: the elements at a place, whose rows are the first `row_axes` of its axes in this order."""
+    """A matrix in an array: the elements at a place, whose rows are the first `row_axes` of its axes in this order.
+
+    `first` is the number of its first word.
+    """
 
     place: tuple[slice, ...]
     order: tuple[int, ...]
     row_axes: int
+    first: int = 0
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Its lengths along the axes of the array."""
         return tuple(part.stop - part.start for part in self.place)
 
+    @property
+    def short_side(self) -> int:
+        """The number of rows or of columns, whichever is less: that of its orthonormal ones."""
+        rows = math.prod(self.shape[axis] for axis in self.order[: self.row_axes])
+        return min(rows, math.prod(self.shape) // rows)
+
+
+class Matrices(NamedTuple):
+    """The matrices with elements in a place of an array: its parts along an axis, and of these the elements of batch axes.
+
+    The words go to them in this order. There may be more than a list could hold.
+    """
+
+    place: tuple[slice, ...]
+    order: tuple[int, ...]
+    row_axes: int
+    batch_axes: tuple[int, ...] = ()
+    parts_axis: int = 0
+    lengths: tuple[int, ...] = ()  # of the parts; none if all is one
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return math.prod(part.stop - part.start for part in self.place)
+
+    def parts(self) -> Iterator[tuple[int, Matrix]]:
+        """Yield the first matrix of each part, and the number of its matrices."""
+        first, count = 0, math.prod(self.place[axis].stop - self.place[axis].start for axis in self.batch_axes)
+        own = self.place[self.parts_axis]
+        ends = accumulate(self.lengths or [own.stop - own.start], initial=own.start)
+        for start, stop in pairwise(ends):
+            place = list(self.place)
+            place[self.parts_axis] = slice(start, stop)
+            for axis in self.batch_axes:
+                place[axis] = slice(place[axis].start, place[axis].start + 1)
+            matrix = Matrix(tuple(place), self.order, self.row_axes, first)
+            size = math.prod(matrix.shape)
+            if size and count:
+                yield count, matrix
+            first += count * size
+
+    def within(self, index: Sequence[slice]) -> Iterator[Matrix]:
+        """Yield the matrices that have elements at an index of the array."""
+        for _, matrix in self.parts():
+            taken = [range(*_both(self.place[axis], index[axis])) for axis in self.batch_axes]
+            for stacked in product(*taken):
+                place, number = list(matrix.place), 0
+                for axis, at in zip(self.batch_axes, stacked):
+                    place[axis] = slice(at, at + 1)
+                    number = number * (self.place[axis].stop - self.place[axis].start) + at - self.place[axis].start
+                yield matrix._replace(place=tuple(place), first=matrix.first + number * math.prod(matrix.shape))
+
 
 class Orthogonal(NamedTuple):
     """Write gain * Q to each matrix, Q Haar-distributed with orthonormal columns (rows, if there are fewer rows than columns).
 
-    The matrices take the stream's words one after the other. What lies in none of them becomes 0.
+    What lies in none of them becomes 0.
     """
 
     gain: float
     stream: Stream
-    matrices: tuple[Matrix, ...]
+    matrices: Matrices
 
 
 class Truncate(NamedTuple):
@@ -147,8 +203,8 @@ def perform(backend: Backend, x: Any, operation: Operation, shard: Shard | None)
 
 def _perform_parts(backend: Backend, x: Any, operation: Parts, shard: Shard | None) -> None:
     whole = shard or _whole(x)
-    ends = [0, *accumulate(operation.lengths)]
-    for start, stop, distribution in zip(ends, ends[1:], operation.distributions):
+    ends = accumulate(operation.lengths, initial=0)
+    for (start, stop), distribution in zip(pairwise(ends), operation.distributions):
         index = [slice(0, length) for length in whole.global_shape]
         index[operation.axis] = slice(start, stop)
         if common := _common(whole, index):
@@ -157,16 +213,14 @@ def _perform_parts(backend: Backend, x: Any, operation: Parts, shard: Shard | No
 
 def _perform_matrices(backend: Backend, x: Any, operation: Orthogonal, shard: Shard | None) -> None:
     whole = shard or _whole(x)
-    if sum(math.prod(matrix.shape) for matrix in operation.matrices) < math.prod(whole.global_shape):
+    if operation.matrices.size < math.prod(whole.global_shape):
         backend.constant(x, x.dtype.type(0))
-    first = 0
-    for matrix in operation.matrices:
+    for matrix in operation.matrices.within(whole.index):
         if common := _common(whole, matrix.place):
             part = x[_within(common, whole.start)].transpose(matrix.order)
             backend.orthogonal(
-                part, operation.gain, operation.stream, _part_of(matrix, common), row_axes=matrix.row_axes, first=first
+                part, operation.gain, operation.stream, _part_of(matrix, common), row_axes=matrix.row_axes, first=matrix.first
             )
-        first += math.prod(matrix.shape)
 
 
 def _part_of(matrix: Matrix, index: tuple[slice, ...]) -> Shard | None:
@@ -183,8 +237,12 @@ def _whole(x: Any) -> Shard:
 
 def _common(shard: Shard, index: Sequence[slice]) -> tuple[slice, ...]:
     """Return what a shard and an index of the whole have in common; nothing if that has no elements."""
-    common = tuple(slice(max(own.start, part.start), min(own.stop, part.stop)) for own, part in zip(shard.index, index))
+    common = tuple(slice(*_both(own, part)) for own, part in zip(shard.index, index))
     return common if all(part.start < part.stop for part in common) else ()
+
+
+def _both(one: slice, other: slice) -> tuple[int, int]:
+    return max(one.start, other.start), min(one.stop, other.stop)
 
 
 def _within(index: Sequence[slice], start: Sequence[int]) -> tuple[slice, ...]:

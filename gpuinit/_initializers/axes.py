@@ -8,12 +8,11 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping, Sequence
-from itertools import accumulate, pairwise, product
 from typing import Any, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 
-from gpuinit._backends.operations import Matrix
+from gpuinit._backends.operations import Matrices
 from gpuinit._contract.arguments import attribute, integer, is_a, is_integer, positive, short_repr, type_name
 
 
@@ -52,26 +51,24 @@ def parameters_of(annotation: str) -> list[inspect.Parameter]:
 
 
 class Layout(NamedTuple):
-    """A weight's axes, and the lengths of its parts along one of them."""
+    """A weight's axes, and the lengths of its parts along one of them; no lengths if the weight is one part."""
 
     shape: tuple[int, ...]
     in_axes: tuple[int, ...] = (1,)
     out_axes: tuple[int, ...] = (0,)
     batch_axes: tuple[int, ...] = ()
     parts_axis: int = 0
-    lengths: tuple[int, ...] = ()  # none of a weight that is one part
+    lengths: tuple[int, ...] = ()
     fan_in: float | None = None
     fan_out: float | None = None
 
-    def fans(self) -> list[tuple[float, float]]:
-        """Return fan_in and fan_out of each part."""
-        shapes = [self._with_length(length) for length in self.lengths] or [self.shape]
-        return [self._fans_of(shape) for shape in shapes]
+    def fans(self) -> dict[int, tuple[float, float]]:
+        """Return fan_in and fan_out of the parts by their lengths; those of an uncut weight by that of `parts_axis`."""
+        whole = self.shape[self.parts_axis] if self.shape else 1
+        return {length: self._fans_of(length) for length in dict.fromkeys(self.lengths or [whole])}
 
-    def _with_length(self, length: int) -> tuple[int, ...]:
-        return (*self.shape[: self.parts_axis], length, *self.shape[self.parts_axis + 1 :])
-
-    def _fans_of(self, shape: tuple[int, ...]) -> tuple[float, float]:
+    def _fans_of(self, length: int) -> tuple[float, float]:
+        shape = (*self.shape[: self.parts_axis], length, *self.shape[self.parts_axis + 1 :])
         others = {*range(len(shape))} - {*self.in_axes, *self.out_axes, *self.batch_axes}
         field = math.prod(shape[axis] for axis in others)
         inputs, outputs = (math.prod(shape[axis] for axis in axes) for axes in (self.in_axes, self.out_axes))
@@ -80,23 +77,12 @@ class Layout(NamedTuple):
             outputs * field if self.fan_out is None else self.fan_out,
         )
 
-    def matrices(self) -> tuple[Matrix, ...]:
-        """Return the matrices with elements that the weight is made of: by parts, and in each by batch axes in C order."""
-        ends = [0, *accumulate(self.lengths or [self.shape[self.parts_axis]])]
+    @property
+    def matrices(self) -> Matrices:
+        """The matrices that the weight is made of."""
         order = (*self.out_axes, *(axis for axis in range(len(self.shape)) if axis not in self.out_axes))
-        found = (
-            Matrix(self._index(slice(start, stop), stacked), order, len(self.out_axes))
-            for start, stop in pairwise(ends)
-            for stacked in product(*(range(self.shape[axis]) for axis in self.batch_axes))
-        )
-        return tuple(matrix for matrix in found if math.prod(matrix.shape))
-
-    def _index(self, part: slice, stacked: tuple[int, ...]) -> tuple[slice, ...]:
-        index = [slice(0, length) for length in self.shape]
-        index[self.parts_axis] = part
-        for axis, number in zip(self.batch_axes, stacked):
-            index[axis] = slice(number, number + 1)
-        return tuple(index)
+        place = tuple(slice(0, length) for length in self.shape)
+        return Matrices(place, order, len(self.out_axes), self.batch_axes, self.parts_axis, self.lengths)
 
 
 def read_layout(shape: tuple[int, ...], given: Mapping[str, Any], known: Mapping[str, Any] = _DEFAULTS) -> Layout:
@@ -110,7 +96,7 @@ def read_layout(shape: tuple[int, ...], given: Mapping[str, Any], known: Mapping
     for name in given:
         if name not in known:
             raise TypeError(f"got an unexpected keyword argument {name!r}")
-    if len(shape) < 2 and given.get("in_axis", 1) == 1 and given.get("out_axis", 0) == 0:
+    if not shape or (len(shape) < 2 and not _tells_of_axes(given)):
         raise ValueError(
             f"fan_in and fan_out need at least 2 axes (out, in, ...), got shape {shape}; for a bias use uniform_ or zeros_"
         )
@@ -119,8 +105,11 @@ def read_layout(shape: tuple[int, ...], given: Mapping[str, Any], known: Mapping
     layout = Layout(shape, axes["in_axis"], axes["out_axis"], axes["batch_axis"])
     groups, parts = integer("groups", given.get("groups", 1), least=1), given.get("parts", 1)
     if groups > 1:
-        if parts != 1:
-            raise ValueError(f"groups and parts must not be given both, got groups={groups} and parts={short_repr(parts)}")
+        if not (is_integer(parts) and parts == 1) or given.get("parts_axis") is not None:
+            raise ValueError(
+                f"groups must be given without parts and parts_axis, got groups={groups}, parts={short_repr(parts)} and "
+                f"parts_axis={short_repr(given.get('parts_axis'))}; give parts and parts_axis alone"
+            )
         layout = _with_groups(layout, groups)
     else:
         layout = _with_parts(layout, parts, given.get("parts_axis"))
@@ -131,6 +120,11 @@ def read_layout(shape: tuple[int, ...], given: Mapping[str, Any], known: Mapping
 def read_fans(shape: tuple[int, ...], given: FanKeywords) -> Layout:
     """Return the same where fans may be given by number."""
     return read_layout(shape, given, _OF_FANS)
+
+
+def _tells_of_axes(given: Mapping[str, Any]) -> bool:
+    """Check for axes other than those by default."""
+    return any(name in given and not (is_integer(given[name]) and given[name] == _DEFAULTS[name]) for name in AXES[:2])
 
 
 def _axes(name: str, given: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -147,7 +141,7 @@ def _axes(name: str, given: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def single_axis(name: str, given: Any, shape: tuple[int, ...]) -> int:
     """Return the number, from 0 on, of one axis of a shape."""
-    (axis,) = _axes(name, integer(name, given, least=-len(shape)), shape)
+    (axis,) = _axes(name, integer(name, given, least=-(2**31)), shape)
     return axis
 
 
@@ -163,6 +157,11 @@ def _with_groups(layout: Layout, groups: int) -> Layout:
     if len(layout.shape) < 3:
         raise ValueError(f"groups must be those of a convolution, of 3 axes or more, got shape {layout.shape}; use parts")
     first = 0 in (*layout.in_axes, *layout.out_axes)
+    if not first and (0 in layout.batch_axes or len(layout.out_axes) != 1):
+        raise ValueError(
+            f"groups must lie along axis 0 or a single out_axis, got out_axis={layout.out_axes} and "
+            f"batch_axis={layout.batch_axes}; give parts={groups} and parts_axis"
+        )
     return _with_parts(layout, groups, 0 if first else None, "groups")
 
 
@@ -179,13 +178,15 @@ def _with_parts(layout: Layout, parts: Any, given_axis: Any, name: str = "parts"
         count = integer(name, parts, least=1)
         if length % count:
             raise ValueError(f"{name} must divide the length of axis {axis}, got {name}={count} and shape {layout.shape}")
-        return layout._replace(parts_axis=axis, lengths=(length // count,) * count)
+        return layout._replace(parts_axis=axis, lengths=(length // count,) * count if length else ())
     if not is_a(parts, (tuple, list)):
-        raise TypeError(f"parts must be a number of parts, or their lengths, got {short_repr(parts)} of type {type_name(parts)}")
-    lengths = tuple(integer(f"parts[{number}]", own) for number, own in enumerate(parts))
+        raise TypeError(f"parts must be an int, or a tuple of their lengths, got {short_repr(parts)} of type {type_name(parts)}")
+    lengths = [integer(f"parts[{number}]", own) for number, own in enumerate(parts)]
     if sum(lengths) != length:
-        raise ValueError(f"parts must have lengths that add up to that of axis {axis}, got {lengths} and shape {layout.shape}")
-    return layout._replace(parts_axis=axis, lengths=lengths)
+        raise ValueError(
+            f"parts must have lengths that add up to that of axis {axis}, got parts={short_repr(parts)} and shape {layout.shape}"
+        )
+    return layout._replace(parts_axis=axis, lengths=tuple(own for own in lengths if own))  # those without elements do not count
 
 
 def fans(x: Any, **axes: Unpack[AxisKeywords]) -> tuple[int, int]:
@@ -219,7 +220,9 @@ def fans(x: Any, **axes: Unpack[AxisKeywords]) -> tuple[int, int]:
     shape = attribute(x, "shape", x)
     if not is_a(shape, (tuple, list)) or not all(map(is_integer, shape)):
         raise TypeError(f"x must be an array or a shape, got {short_repr(x)} of type {type_name(x)}")
-    first, *others = read_layout(tuple(map(int, shape)), axes).fans()
-    if any(pair != first for pair in others):
-        raise ValueError(f"parts must be equal for one pair of fans, got {[first, *others]}; ask for each part's")
-    return int(first[0]), int(first[1])
+    lengths = tuple(integer(f"x.shape[{axis}]", length) for axis, length in enumerate(shape))
+    found = read_layout(lengths, axes).fans()
+    if len({*found.values()}) > 1:
+        raise ValueError(f"parts must be alike for one pair of fans, got {short_repr(found)}; give the shape of one part")
+    fan_in, fan_out = next(iter(found.values()))
+    return int(fan_in), int(fan_out)

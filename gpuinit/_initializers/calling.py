@@ -20,6 +20,8 @@ _KEYWORDS = {
     **dict.fromkeys(("minval", "low"), "a"),
     **dict.fromkeys(("maxval", "high"), "b"),
     **dict.fromkeys(("value", "fill_value"), "val"),
+    "scale": "gain",
+    "column_axis": "out_axis",
     "loc": "mean",
     "stddev": "std",
 }
@@ -59,7 +61,7 @@ def initializer(function: Function) -> Function:
         except (TypeError, ValueError) as error:
             if "tensor" in keywords and not args and "x" not in keywords:
                 failed = None
-            elif hint := _hint(function, args, keywords, str(error)):
+            elif hint := _hint(call, args, keywords, str(error)):
                 failed = (TypeError if isinstance(error, TypeError) else ValueError)(f"{error}; {hint}")
             else:
                 raise

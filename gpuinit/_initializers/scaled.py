@@ -293,19 +293,20 @@ def variance_scaling_(
 
 def _fill_scaled(x: Array, to: Target, kind: Family, std_of: StdOf, generator: RandomSource, axes: FanKeywords) -> Array:
     """Fill with mean 0 and the standard deviation that belongs to the fans; an empty array only gets a warning, as in torch."""
-    if axes:
-        layout = read_fans(to.shape, axes)
-        stds = [_std(std_of, *pair) for pair in layout.fans()]
-    else:
-        stds = [_std(std_of, *fan_in_and_fan_out(to.shape))]
+    layout = read_fans(to.shape, axes) if axes else None
+    fans = layout.fans() if layout else {0: fan_in_and_fan_out(to.shape)}
+    stds = {length: _std(std_of, *pair) for length, pair in fans.items()}
     if to.size == 0:
         as_generator(generator)
         warnings.warn("Initializing zero-element tensors is a no-op", UserWarning, stacklevel=4)
-    elif len({*stds}) == 1:
-        fill_from(to, _distribution(to, kind, stds[0]), generator)
+        return x
+    found = {length: _distribution(to, kind, std) for length, std in stds.items()}
+    first, *others = found.values()
+    if layout is None or all(other == first for other in others):
+        fill_from(to, first, generator)
     else:
-        found = tuple(_distribution(to, kind, std) for std in stds)
-        write(to, Parts(layout.parts_axis, layout.lengths, found, take_blocks(to, generator)))
+        drawn = tuple(found[length] for length in layout.lengths)
+        write(to, Parts(layout.parts_axis, layout.lengths, drawn, take_blocks(to, generator)))
     return x
 
 
@@ -313,7 +314,7 @@ def _distribution(to: Target, kind: Family, std: float) -> distributions.Distrib
     try:
         return _distribution_of(to.dtype, kind, std)
     except ValueError as error:
-        raise ValueError(f"gain or scale must suit {to.dtype} and shape {to.shape}, got std={std}: {error}") from None
+        raise ValueError(f"gain, scale or fans must suit {to.dtype} and shape {to.shape}, got std={std}: {error}") from None
 
 
 @exact

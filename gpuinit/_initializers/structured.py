@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Unpack
 
-from gpuinit._backends.operations import Dirac, Eye, Fill, Matrix, Orthogonal, Padded, Sparse
+from gpuinit._backends.operations import Dirac, Eye, Fill, Matrices, Orthogonal, Padded, Sparse
 from gpuinit._backends.targets import Target, target, write
 from gpuinit._contract import distributions
 from gpuinit._contract.arguments import finite, finite_in, fraction, integer, short_repr
@@ -103,7 +103,7 @@ def embedding_(
 
     Parameters
     ----------
-    x : array of float16, bfloat16, float32, float64, complex64 or complex128 with 2 axes (entries, width)
+    x : array of float8, float16, bfloat16, float32, float64, complex64 or complex128 with 2 axes (entries, width)
         Filled in place.
     std : float
         Finite, >= 0.
@@ -220,11 +220,10 @@ def orthogonal_(
     layout = read_layout(to.shape, axes)
     factor = finite_in("gain", gain, working(to.dtype))
     stream = take_blocks(to, generator)
-    write(to, Orthogonal(factor, stream, layout.matrices()))
+    write(to, Orthogonal(factor, stream, layout.matrices))
     return x
 
 
-@initializer
 @initializer
 def delta_orthogonal_(
     x: Array,
@@ -288,7 +287,7 @@ def delta_orthogonal_(
         for axis, length in enumerate(to.shape)
     )
     order = (outputs, *(axis for axis in range(len(to.shape)) if axis != outputs))
-    write(to, Orthogonal(factor, stream, (Matrix(centre, order, 1),) if to.size else ()))
+    write(to, Orthogonal(factor, stream, Matrices(centre, order, 1)))
     return x
 
 

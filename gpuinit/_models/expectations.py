@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import assert_never
 
-from gpuinit._backends.operations import Constant, Dirac, Eye, Fill, Matrix, Orthogonal, Padded, Parts, Sparse, Truncate
+from gpuinit._backends.operations import Constant, Dirac, Eye, Fill, Orthogonal, Padded, Parts, Sparse, Truncate
 from gpuinit._backends.targets import Asked
 from gpuinit._contract.densities import density
 from gpuinit._contract.distributions import Distribution
@@ -39,7 +39,8 @@ def expected_std(asked: Asked) -> float:
             variances = (length * density(own).std ** 2 for length, own in zip(lengths, distributions))
             return math.sqrt(parts * sum(variances) / sum(lengths))
         case Orthogonal(gain, _, matrices):
-            return abs(float(gain)) * math.sqrt(sum(map(_short_side, matrices)) / size)
+            squares = sum(count * matrix.short_side for count, matrix in matrices.parts())
+            return abs(float(gain)) * math.sqrt(squares / size)
         case Eye():
             return _of_ones(min(shape) / size)
         case Dirac(groups):
@@ -48,12 +49,6 @@ def expected_std(asked: Asked) -> float:
             return math.nan
         case _:
             assert_never(asked.operation)
-
-
-def _short_side(matrix: Matrix) -> int:
-    """Return the number of a matrix's orthonormal rows or columns, which is the sum of its squares."""
-    rows = math.prod(matrix.shape[axis] for axis in matrix.order[: matrix.row_axes])
-    return min(rows, math.prod(matrix.shape) // rows)
 
 
 def _of_ones(share: float) -> float:

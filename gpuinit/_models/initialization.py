@@ -58,7 +58,7 @@ def initialize(
     dtype : dtype, optional
         The floating dtype in which values are drawn, to be rounded once to the parameter's own; None draws in each parameter's.
         With it, models of different dtypes get the same values but for rounding. Callables are given the array itself, and draw
-        in its dtype; so do embeddings with a `padding_idx` in `rules.torch_defaults`.
+        in its dtype.
     progress : bool or callable, optional
         True shows a bar on stderr, where that is a terminal and rich is installed; a callable is called with each name when its
         parameter is done.

@@ -205,8 +205,10 @@ class Report:
     @property
     def recipe(self) -> str:
         parameters = [
-            (param.name, param.shape, param.dtype, str(asked.dtype) if asked else "", initializer)
-            for param, asked, initializer in ((entry.param, entry.asked, entry.initializer) for entry in self._entries)
+            (param.name, param.shape, param.dtype, str(asked.dtype) if asked else "", initializer, stream.key if stream else ())
+            for param, asked, initializer, stream in (
+                (entry.param, entry.asked, entry.initializer, entry.stream) for entry in self._entries
+            )
         ]
         content = json.dumps([CONTRACT_VERSION, self.seed, self.spawn_key, sorted(parameters)])
         return hashlib.sha256(content.encode()).hexdigest()

@@ -16,9 +16,10 @@ from typing import Any, final
 import numpy as np
 
 from gpuinit._backends.targets import planned
-from gpuinit._contract.arguments import attribute, is_a, short_repr, type_name
+from gpuinit._contract.arguments import attribute, is_a, is_integer, short_repr, type_name
 from gpuinit._contract.arithmetic import exact
 from gpuinit._contract.generator import Generator
+from gpuinit._contract.shards import Shard
 from gpuinit._initializers import basic, scaled, structured
 from gpuinit._initializers.calling import meant_by
 from gpuinit._rules.parameters import Param
@@ -56,7 +57,16 @@ class Call:
 
     @functools.cached_property
     def _text(self) -> str:
-        return f"{self.function.__name__}({', '.join(f'{name}={short_repr(value)}' for name, value in self.keywords.items())})"
+        return f"{self.function.__name__}({', '.join(f'{name}={_shown(value)}' for name, value in self.keywords.items())})"
+
+
+def _shown(value: Any) -> str:
+    """Return a value as a rule's string spells it; whole numbers in full, of whatever class."""
+    if is_integer(value):
+        return repr(int(value))
+    if is_a(value, (tuple, list)) and all(map(is_integer, value)):
+        return repr(tuple(map(int, value)))
+    return short_repr(value)
 
 
 @final
@@ -145,11 +155,11 @@ def parse_initializer(given: Any) -> RuleItem:
     )
 
 
-# Shapes that have any number of groups, any row, and as many axes as it takes.
-_TRIED: dict[Any, tuple[int, ...]] = {
-    structured.dirac_: (0, 1, 1),
-    structured.embedding_: (2**40, 0),
-    structured.delta_orthogonal_: (1, 1, 1),
+# Shapes that have any number of groups, any row, and each number of axes.
+_TRIED: dict[Any, list[tuple[int, ...]]] = {
+    structured.dirac_: [(0, 1, 1)],
+    structured.embedding_: [(2**40, 0)],
+    structured.delta_orthogonal_: [(1,) * axes for axes in (3, 4, 5)],
 }
 _FUNCTIONS = frozenset(INITIALIZERS.values())
 
@@ -222,25 +232,29 @@ def check_values(call: Call) -> None:
     """
     errors = []
     for dtype, shape in itertools.product((np.float64, np.complex128), _shapes_for(call)):
+        nothing: np.ndarray = np.empty((0,) * len(shape), dtype)
         try:
             with planned():
-                call(np.empty(shape, dtype), generator=Generator(0))
+                call(nothing, generator=Generator(0), shard=Shard(shape, (slice(0, 0),) * len(shape)))
         except (TypeError, ValueError) as error:
             errors.append(error)
         else:
             return
-    raise type(errors[0])(f"{call}: {errors[0]}")
+    real = errors[: len(errors) // 2]
+    raise type(real[-1])(f"{call}: {real[-1]}")
 
 
 def _shapes_for(call: Call) -> list[tuple[int, ...]]:
-    """Return shapes of which one suits the call, if any does."""
+    """Return shapes of which one suits the call, if any of up to 7 axes does; the last is the least special one."""
     if call.function in _TRIED:
-        return [_TRIED[call.function]]
+        return _TRIED[call.function]
     given = call.keywords
     if not {"in_axis", "out_axis", "batch_axis", "groups", "parts", "parts_axis"} & set(given):
         return [(2, 2)]
-    parts = given.get("parts", 1)
-    length = sum(parts) if is_a(parts, (tuple, list)) else parts * given.get("groups", 1)
+    parts, groups = given.get("parts", 1), given.get("groups", 1)
+    lengths = parts if is_a(parts, (tuple, list)) else [parts]
+    length = sum(length for length in lengths if is_integer(length) and length > 0) or 1
+    length *= groups if is_integer(groups) and groups > 0 else 1
     return [(*(1,) * place, length, *(1,) * (axes - 1 - place)) for axes in range(1, 8) for place in range(axes)]
 
 
@@ -278,7 +292,7 @@ def parse_call(
         keywords = {name: _evaluate(node) for name, node in zip(names, call.args, strict=False)}
         keywords |= {str(keyword.arg): _evaluate(keyword.value) for keyword in call.keywords}
     except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
-        raise ValueError(f"{what} must have numbers, strings and arithmetic as arguments, got {shown}: {error}") from None
+        raise ValueError(f"{what} must have numbers, strings, tuples and arithmetic as arguments, got {shown}: {error}") from None
     if len(call.args) + len(call.keywords) != len(keywords):
         raise ValueError(f"{what} must have no argument twice and no more than {names}, got {shown}")
     return functions[name], keywords
@@ -297,7 +311,7 @@ _NAMES = {"inf": math.inf, "nan": math.nan, "pi": math.pi}
 def _evaluate(node: ast.expr) -> Any:
     """Return the value of a literal, or of arithmetic with sqrt(): correctly rounded, so the same on every machine."""
     match node:
-        case ast.Constant(value=value) if isinstance(value, (bool, int, float, complex, str)):
+        case ast.Constant(value=value) if value is None or isinstance(value, (bool, int, float, complex, str)):
             return value
         case ast.Name(id=name) if name in _NAMES:
             return _NAMES[name]
@@ -305,7 +319,7 @@ def _evaluate(node: ast.expr) -> Any:
             return _OPERATORS[type(op)](_evaluate_number(left), _evaluate_number(right))
         case ast.UnaryOp(op=op, operand=operand) if type(op) in _OPERATORS:
             return _OPERATORS[type(op)](_evaluate_number(operand))
-        case ast.Tuple(elts=elements):
+        case ast.Tuple(elts=elements) | ast.List(elts=elements):
             return tuple(_evaluate(element) for element in elements)
         case ast.Call(func=ast.Name(id="sqrt"), args=[argument], keywords=[]):
             return math.sqrt(_evaluate_number(argument))
@@ -314,6 +328,6 @@ def _evaluate(node: ast.expr) -> Any:
 
 def _evaluate_number(node: ast.expr) -> Any:
     value = _evaluate(node)
-    if isinstance(value, str):
+    if not isinstance(value, (bool, int, float, complex)):
         raise ValueError(f"{value!r} is no number")
     return value

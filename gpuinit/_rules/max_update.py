@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gpuinit._backends.operations import Constant, Fill
+from gpuinit._backends.operations import Constant, Fill, Parts
 from gpuinit._backends.targets import Write, planned
 from gpuinit._contract.arguments import is_a, is_integer, short_repr, shorten
 from gpuinit._contract.distributions import Distribution, Normal, Point, Uniform
@@ -108,7 +108,8 @@ def mup(
         choice = first_match(read, there)
         if choice is None:
             return None
-        return _scale_initializer(choice, _factor(param, there.shape, _axes_of(param, choice, told, in_first)), there)
+        factor = _factor(param, there.shape, _axes_of(param, choice, told, in_first))
+        return _scale_initializer(choice, factor, there, param.shape == there.shape)
 
     return [("*", by_param(scale))]
 
@@ -165,7 +166,7 @@ def _factor(param: Param, base: tuple[int, ...], axes: Mapping[str, Any]) -> flo
     """What the base's standard deviation is multiplied by."""
     shape = param.shape
     grown = {axis for axis in range(len(shape)) if shape[axis] != base[axis]}
-    if len(shape) < 2 or not grown:
+    if len(shape) < 2 or not grown or 0 in shape:
         return 1.0
     try:
         layout = read_layout(shape, axes)
@@ -182,19 +183,21 @@ def _factor(param: Param, base: tuple[int, ...], axes: Mapping[str, Any]) -> flo
     return math.sqrt(ratio) if grown & {*layout.out_axes} else ratio
 
 
-def _scale_initializer(choice: Initializer, factor: float, there: Param) -> Any:
-    """What `choice` is to the base's parameter, times a factor, for one of any shape."""
-    if type(choice) is Call:
-        write = _plan(choice, there)
-        if isinstance(write.operation, Constant):
-            return choice
-        if isinstance(write.operation, Fill) and not there.dtype.startswith("complex"):
-            return _scale_distribution(write.operation.distribution, factor)
-    if factor == 1 or type(choice) is Keep:
+def _scale_initializer(choice: Initializer, factor: float, there: Param, is_same: bool) -> Any:
+    """What `choice` is to the base's parameter, times a factor, for one of any shape; `is_same` if that is the base's."""
+    if type(choice) is Keep or is_same:
         return choice
+    operation = _plan(choice, there).operation if type(choice) is Call else None
+    if isinstance(operation, Constant):
+        return choice
+    if isinstance(operation, Fill) and not there.dtype.startswith("complex"):
+        return _scale_distribution(operation.distribution, factor)
+    if factor == 1 and not isinstance(operation, (Fill, Parts)):  # these would go by the fans of the wider one
+        return choice
+    shown = choice if type(choice) is Call else short_repr(choice)
     raise ValueError(
-        f"rules must have a real fill or a constant for {there.name}, whose standard deviation is scaled, "
-        f"got {short_repr(choice)}"
+        f"rules must have a constant, or a fill of real numbers that is the same for all parts, for {there.name}, whose shape "
+        f"differs from the base's, got {shown}"
     )
 
 

@@ -13,10 +13,11 @@ import numpy as np
 
 from gpuinit._backends.views import view_of
 from gpuinit._contract.arguments import integer, not_negative, positive
+from gpuinit._contract.dtypes import FLOATS
 from gpuinit._contract.generator import Generator
 from gpuinit._contract.shards import Shard, parts_of
 from gpuinit._initializers.basic import uniform_
-from gpuinit._rules.calls import by_param
+from gpuinit._rules.calls import ByParam, by_param
 from gpuinit._rules.matching import Rule, ready_made
 from gpuinit._rules.parameters import Param
 from gpuinit._rules.published import named
@@ -91,11 +92,22 @@ def mamba(
         (named(rf"{mixer}conv1d\.weight"), "kaiming_uniform_(a=sqrt(5))"),
         (named(rf"{mixer}out_proj\.weight"), by_param(lambda param: _within(param, blocks))),
         (named(rf"{mixer}dt_proj\.weight"), by_param(lambda param: _within(param, 1))),
-        (named(rf"{mixer}(?:dt_proj\.bias|dt_bias)"), steps),
-        (named(rf"{mixer}A_log"), log_of_counts),
+        (named(rf"{mixer}(?:dt_proj\.bias|dt_bias)"), _to_floats(steps)),
+        (named(rf"{mixer}A_log"), _to_floats(log_of_counts)),
         (named(rf"{mixer}(?:D|norm\.weight)|layers\.\d+\.norm\.weight|norm_f\.weight"), "ones_"),
         (named(rf"{mixer}(?:conv1d|in_proj|out_proj)\.bias"), "zeros_"),
     ]
+
+
+def _to_floats(fill: Callable[[Any, Generator, Param], None]) -> ByParam:
+    """Return what fills in its own way, after a check that comes before anything is written."""
+
+    def checked(param: Param) -> Any:
+        if not param.shape or param.dtype not in FLOATS:
+            raise TypeError(f"{param.name} must be of floats, with an axis, got {param.dtype} of shape {param.shape}")
+        return fill
+
+    return by_param(checked)
 
 
 def _within(param: Param, blocks: int) -> str:
@@ -108,7 +120,7 @@ def _time_steps(least: Any, most: Any, floor: Any) -> _TimeSteps:
     low, high, lowest = (positive(name, value, _FLOAT64) for name, value in given.items())
     if not (low <= high <= 1 and lowest <= 1):
         raise ValueError(
-            "time_step_min must not exceed time_step_max, and no time step 1, got "
+            "time_step_min must not exceed time_step_max, and no time step may exceed 1, got "
             + ", ".join(f"{name}={value!r}" for name, value in zip(given, (low, high, lowest), strict=True))
         )
     return _TimeSteps(*map(_log, (low, high, lowest)))
@@ -146,7 +158,7 @@ class _TimeSteps:
 
     @property
     def __name__(self) -> str:  # in a report
-        return "time_steps"
+        return f"time_steps(logs=({self.low:.6g}, {self.high:.6g}), floor={self.floor:.6g})"
 
 
 # log((e^t - 1) / t) is t / 2 plus this series in t^2, of Bernoulli numbers: B_2k / (2k (2k)!), within 1e-10 for t up to 1.

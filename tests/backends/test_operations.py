@@ -43,7 +43,7 @@ class Recorder:
 
 
 STREAM, NORMAL, POINT = "stream", "normal", "point"
-MATRIX = operations.Matrix((slice(0, 3), slice(2, 5)), (1, 0), 1)
+MATRIX = operations.Matrices((slice(0, 3), slice(2, 5)), (1, 0), 1)
 # Operations that hand on all that they hold, and those that come to other calls: the function and the rest of its arguments.
 SIMPLE = (operations.Fill, operations.Constant, operations.Eye, operations.Dirac, operations.Truncate)
 COMPOSED = [
@@ -54,7 +54,7 @@ COMPOSED = [
     (operations.Padded(operations.Fill(NORMAL, STREAM), 2), [("fill", (3, 5), NORMAL, STREAM), ("constant", (5,), 0)]),
     (operations.Sparse(1, NORMAL, STREAM), [("sparse", (3, 5), 1, NORMAL, STREAM)]),
     (operations.Sparse(1, NORMAL, STREAM, by_rows=True), [("sparse", (5, 3), 1, NORMAL, STREAM)]),
-    (operations.Orthogonal(2.0, STREAM, (MATRIX,)), [("constant", (3, 5), 0), ("orthogonal", (3, 3), 2.0, STREAM)]),
+    (operations.Orthogonal(2.0, STREAM, MATRIX), [("constant", (3, 5), 0), ("orthogonal", (3, 3), 2.0, STREAM)]),
 ]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import time
 
 import numpy as np
 import pytest
@@ -29,7 +31,7 @@ LAYOUTS = {
     "packed": ((12, 4), {"parts": 3}, [(4, 4)] * 3),
     "grouped queries": ((12, 4), {"parts": (8, 2, 2)}, [(4, 8), (4, 2), (4, 2)]),
     "parts of inputs": ((3, 8), {"parts": (5, 3), "parts_axis": 1}, [(5, 3), (3, 3)]),
-    "an empty part": ((4, 3), {"parts": (4, 0)}, [(3, 4), (3, 0)]),
+    "an empty part": ((4, 3), {"parts": (4, 0)}, [(3, 4)]),
     "parts of experts": ((2, 6, 4), {"batch_axis": 0, "out_axis": 1, "in_axis": 2, "parts": (4, 2)}, [(4, 4), (4, 2)]),
     "two batch axes": ((2, 3, 4, 5), {"batch_axis": (1, 0), "out_axis": 2, "in_axis": 3}, [(5, 4)]),
 }
@@ -49,7 +51,7 @@ def test_fans(shape, keywords, expected):
     if len(set(expected)) == 1:
         assert gi.fans(shape, **keywords) == gi.fans(np.empty(shape), **keywords) == expected[0]
     else:
-        with pytest.raises(ValueError, match=r"parts must be equal for one pair of fans, got \["):
+        with pytest.raises(ValueError, match=r"parts must be alike for one pair of fans, got \{"):
             gi.fans(shape, **keywords)
 
 
@@ -137,15 +139,22 @@ ERRORS = [
     ({"batch_axis": 0}, ValueError, r"must be different axes .*batch_axis=0; give each"),
     ({"groups": 4}, ValueError, r"groups must divide the length of axis 0, got groups=4 and shape \(6, 4, 3\)"),
     ({"groups": 0}, ValueError, r"groups must be at least 1, got groups=0"),
-    ({"groups": 2, "parts": 3}, ValueError, r"groups and parts must not be given both, got groups=2 and parts=3"),
+    ({"groups": 2, "parts": 3}, ValueError, r"groups must be given without parts and parts_axis, got groups=2, parts=3 and"),
+    ({"groups": 2, "parts_axis": 1}, ValueError, r"groups must be given without parts and parts_axis, .*parts_axis=1; give"),
+    (
+        {"groups": 2, "batch_axis": 0, "in_axis": 1, "out_axis": 2},
+        ValueError,
+        r"groups must lie along axis 0 or .*; give parts=2",
+    ),
     ({"parts": 4}, ValueError, r"parts must divide the length of axis 0, got parts=4"),
-    ({"parts": (3, 2)}, ValueError, r"parts must have lengths that add up to that of axis 0, got \(3, 2\)"),
+    ({"parts": (3, 2)}, ValueError, r"parts must have lengths that add up to that of axis 0, got parts=\(3, 2\) and"),
     ({"parts": (7, -1)}, ValueError, r"parts\[1\] must not be negative"),
-    ({"parts": "3"}, TypeError, r"parts must be a number of parts, or their lengths, got '3'"),
+    ({"parts": "3"}, TypeError, r"parts must be an int, or a tuple of their lengths, got '3'"),
     ({"parts": 2, "parts_axis": 5}, ValueError, r"parts_axis must be an axis of shape"),
     ({"parts": 2, "out_axis": (0, 2)}, ValueError, r"parts_axis must be given where out_axis is not a single axis"),
     ({"batch_axis": 2, "parts": 3, "parts_axis": 2}, ValueError, r"parts_axis must not be one of batch_axis=\(2,\)"),
     ({"axis": 2}, TypeError, "unexpected keyword argument 'axis'"),
+    ({"column_axis": 2}, TypeError, "unexpected keyword argument 'column_axis'; write out_axis=2"),
 ]
 
 
@@ -163,6 +172,8 @@ def test_errors(xp, name, keywords, error, match):
     [
         (lambda x: gi.xavier_uniform_(x[:, :, 0], groups=2), ValueError, r"groups must be those of a convolution.*use parts"),
         (lambda x: gi.xavier_uniform_(x, fan_in=0), ValueError, r"fan_in must be positive, got fan_in=0.0"),
+        (lambda x: gi.orthogonal_(np.empty(()), in_axis=(), out_axis=()), ValueError, r"need at least 2 axes .* got shape \(\)"),
+        (lambda x: gi.fans((-6, 4)), ValueError, r"x.shape\[0\] must not be negative"),
         (lambda x: gi.orthogonal_(x, fan_in=3), TypeError, "unexpected keyword argument 'fan_in'"),
         (lambda x: gi.kaiming_normal_(x, mode="fan_geo_avg"), ValueError, "mode must be one of fan_in, fan_out, got"),
         (lambda x: gi.fans(3), TypeError, "x must be an array or a shape, got 3"),
@@ -177,6 +188,33 @@ def test_other_errors(call, error, match):
     with pytest.raises(error, match=match):
         call(x)
     assert (x == 7).all()
+
+
+def test_a_shard_costs_its_own_matrices_alone():
+    """A million experts, of which one is here."""
+    shard = gi.Shard((10**6, 4, 4), (slice(999_999, None), slice(None), slice(None)))
+    keywords = {"batch_axis": 0, "out_axis": 1, "in_axis": 2}
+    start = time.perf_counter()
+    q = gi.orthogonal_(np.empty((1, 4, 4)), **keywords, shard=shard, generator=3)[0]
+    gi.xavier_normal_(np.empty((10**5, 2)), parts=10**5, generator=3)
+    assert time.perf_counter() - start < 2
+    np.testing.assert_allclose(q @ q.T, np.eye(4), atol=1e-14)
+    few = gi.orthogonal_(np.empty((3, 4, 4)), **keywords, generator=3)
+    shard = gi.Shard(few.shape, (slice(2, 3), slice(None), slice(None)))
+    assert (gi.orthogonal_(np.empty((1, 4, 4)), **keywords, shard=shard, generator=3) == few[2]).all()
+
+
+def test_texts_tell_all_parts_apart():
+    """Also of the same fill in other words, and of lists that change afterwards."""
+    recipes = set()
+    for parts in [(1,) * 30 + (5, 2) + (1,) * 30, (1,) * 30 + (2, 5) + (1,) * 30]:
+        of_rules = [("*", functools.partial(gi.xavier_uniform_, parts=parts))]
+        report = gi.initialize({"w": np.empty((67, 4))}, of_rules, seed=1)
+        assert report.recipe == gi.initialize({"w": np.empty((67, 4))}, [("*", report.rows[0].initializer)], seed=1).recipe
+        again = functools.partial(gi.xavier_uniform_, parts=list(map(np.int64, parts)))
+        assert report.recipe == gi.initialize({"w": np.empty((67, 4))}, [("*", again)], seed=1).recipe
+        recipes.add(report.recipe)
+    assert len(recipes) == 2
 
 
 @pytest.mark.jax

@@ -122,8 +122,8 @@ NAMES = [
     (rules.mamba(), f"{MIXER}conv1d.weight", (16, 1, 4), TORCH),
     (rules.mamba(), f"{MIXER}out_proj.weight", (8, 16), "uniform_(a=-0.25, b=0.25)"),
     (rules.mamba(rescaled_layers=4), f"{MIXER}out_proj.weight", (8, 16), "uniform_(a=-0.125, b=0.125)"),
-    (rules.mamba(), f"{MIXER}dt_proj.bias", (16,), "time_steps"),
-    (rules.mamba(), f"{MIXER}dt_bias", (16,), "time_steps"),
+    (rules.mamba(), f"{MIXER}dt_proj.bias", (16,), "time_steps(logs=(-6.90776, -2.30259), floor=-9.21034)"),
+    (rules.mamba(), f"{MIXER}dt_bias", (16,), "time_steps(logs=(-6.90776, -2.30259), floor=-9.21034)"),
     (rules.mamba(), f"{MIXER}A_log", (16, 4), "log_of_counts"),
     (rules.mamba(), f"{MIXER}D", (16,), "ones_()"),
     (of_type("bert"), "cls.predictions.bias", (60,), "zeros_()"),
@@ -328,6 +328,26 @@ def test_mup_with_axes_in_first():
     assert [row.expected_std for row in gi.initialize(arrays_of(wide), in_first, seed=0).rows] == [0.25, 0.5]
 
 
+@pytest.mark.parametrize(
+    ("base", "wide", "initializer", "dtype"),
+    [
+        ((8, 8), (800, 8), "xavier_uniform_(parts=(5, 3), parts_axis=1)", "float32"),
+        ((8, 8), (800, 8), "xavier_uniform_", "complex64"),
+    ],
+)
+def test_mup_refuses_what_would_go_by_the_wider_fans(base, wide, initializer, dtype):
+    of_rules = [("*", initializer)]
+    model = {"w": np.empty(wide, dtype)}
+    with pytest.raises(
+        ValueError, match=r"rules must have a constant, or a fill of real numbers .* for w, .*got xavier_uniform_\("
+    ):
+        gi.initialize(
+            model,
+            rules.mup({"w": base}, of_rules) if dtype == "float32" else rules.mup({"w": np.empty(base, dtype)}, of_rules),
+            seed=1,
+        )
+
+
 EXPERTS = {"up": (4, 3, 2), "down": (4, 2, 3), "router": (4, 2)}  # (experts, out, in)
 UP_AND_DOWN = {"batch_axis": 0, "out_axis": 1, "in_axis": 2}
 FACTORS = {"up": 0.5, "down": 0.5, "router": 0.25}  # the router has as many outputs as experts
@@ -375,6 +395,15 @@ def test_settings_of_a_configuration():
     assert rules.transformers(model_type="opt")[0][1] == "normal_(std=0.02)"
 
 
+@pytest.mark.parametrize("array", [np.full((), 7.0), np.full(3, 7, np.int32)], ids=["no axis", "integers"])
+@pytest.mark.parametrize("name", ["A_log", "dt_bias"])
+def test_mamba_checks_before_it_writes(name, array):
+    model = {"layers.0.norm.weight": np.full(3, 7.0), f"layers.0.mixer.{name}": array}
+    with pytest.raises(TypeError, match=rf"layers.0.mixer.{name} must be of floats, with an axis, got {array.dtype} of shape"):
+        gi.initialize(model, rules.mamba(), seed=0)
+    assert all((x == 7).all() for x in model.values())
+
+
 def test_time_steps_and_counts_of_mamba(xp):
     shapes = {f"{MIXER}dt_proj.bias": (20000,), f"{MIXER}A_log": (5, 4)}
     arrays = arrays_of(shapes, xp)
@@ -403,7 +432,7 @@ ERRORS = [
     (lambda: rules.swin(None), ValueError, r"code must be one of .*got None"),
     (lambda: rules.vit(layer_scale="1"), TypeError, r"layer_scale must be a real number, got '1'"),
     (lambda: rules.mamba(time_step_min=0.2), ValueError, r"time_step_min must not exceed .*time_step_min=0\.2, .*max=0\.1"),
-    (lambda: rules.mamba(time_step_max=2), ValueError, r"no time step 1, got .*time_step_max=2\.0"),
+    (lambda: rules.mamba(time_step_max=2), ValueError, r"no time step may exceed 1, got .*time_step_max=2\.0"),
     (lambda: rules.mamba(rescaled_layers=0), ValueError, r"rescaled_layers must be at least 1"),
     (lambda: rules.gpt2(0), ValueError, r"n_layer must be at least 1, got n_layer=0"),
     (lambda: rules.gpt2("12"), TypeError, r"n_layer must be an int, got '12'"),
@@ -412,8 +441,17 @@ ERRORS = [
     (lambda: rules.mup([]), ValueError, r"base_shapes must have parameters, got \[\]"),
     (lambda: rules.mup({"head.weight": (10, 16)}), ValueError, r"lacks embed\.weight, body\.0\.weight, .*pos_embed$"),
     (lambda: rules.mup(mlp(16) | {"pos_embed": (6, 16)}), ValueError, r"base_shapes\['pos_embed'\] must have 3 axes.*\(6, 16\)"),
-    (lambda: rules.mup(mlp(16), [("*ht", "eye_"), ("*", "zeros_")]), ValueError, r"constant for body\.0\.weight.*got .*eye_"),
-    (lambda: rules.mup(mlp(16), [("*", lambda x, g, p: None)]), ValueError, r"for body\.0\.weight, whose standard deviation"),
+    (
+        lambda: rules.mup(mlp(16), [("*ht", "eye_"), ("*", "zeros_")]),
+        ValueError,
+        r"rules must have a constant, .* for body\.0\.weight, .*got eye_",
+    ),
+    (lambda: rules.mup(mlp(16), [("*", lambda x, g, p: None)]), ValueError, r"for body\.0\.weight, whose shape differs"),
+    (
+        lambda: rules.mup(mlp(16), [("*.bias", "zeros_"), ("*.weight", "ones_"), ("*", "keep")], axes=[("*", {"in_axis": "x"})]),
+        TypeError,
+        r"in_axis must be an int or a tuple of ints, got 'x'",
+    ),
     (
         lambda: rules.mup(mlp(16), [("*", "kaiming_normal_")]),
         ValueError,
