@@ -37,6 +37,7 @@ class FanKeywords(AxisKeywords, total=False):
 AXES = ("in_axis", "out_axis", "batch_axis")
 _DEFAULTS: dict[str, Any] = {"in_axis": 1, "out_axis": 0, "batch_axis": (), "groups": 1, "parts": 1, "parts_axis": None}
 _FANS = ("fan_in", "fan_out")
+_MOST_PARTS = 10**6  # whose lengths are listed
 _OF_FANS: dict[str, Any] = {**_DEFAULTS, **dict.fromkeys(_FANS)}
 
 
@@ -176,6 +177,8 @@ def _with_parts(layout: Layout, parts: Any, given_axis: Any, name: str = "parts"
         raise ValueError(f"parts_axis must not be one of batch_axis={layout.batch_axes}, got parts_axis={axis}")
     if is_integer(parts):
         count = integer(name, parts, least=1)
+        if count > _MOST_PARTS:
+            raise ValueError(f"{name} must be at most {_MOST_PARTS:,}, got {name}={count}; a batch axis has no such limit")
         if length % count:
             raise ValueError(f"{name} must divide the length of axis {axis}, got {name}={count} and shape {layout.shape}")
         return layout._replace(parts_axis=axis, lengths=(length // count,) * count if length else ())

@@ -485,9 +485,9 @@ def test_empty_weights_give_a_warning(xp, name, shape, default_state):
     [
         ("trunc_normal_", {"mean": 1e6, "a": 1e6, "b": 1e6}, "f2", r"a must be finite in float16, got a=1000000\.0"),
         ("trunc_normal_", {"mean": 1e6, "a": 1e6, "b": INF}, "f2", r"holds no value of float16"),
-        ("xavier_uniform_", {"gain": 1e6}, "f2", r"gain or scale must suit float16"),
-        ("xavier_uniform_", {"gain": 3e38}, "f4", r"gain or scale must suit float32"),
-        ("variance_scaling_", {"scale": 1e12}, "f2", r"gain or scale must suit float16"),
+        ("xavier_uniform_", {"gain": 1e6}, "f2", r"gain, scale or fans must suit float16"),
+        ("xavier_uniform_", {"gain": 3e38}, "f4", r"gain, scale or fans must suit float32"),
+        ("variance_scaling_", {"scale": 1e12}, "f2", r"gain, scale or fans must suit float16"),
         ("constant_", {"val": Fraction(2**64 + 1)}, "i8", "holds exactly"),
         ("constant_", {"val": np.longdouble("1e400")}, "f8", "range of float64"),
     ],
