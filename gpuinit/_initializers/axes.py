@@ -198,7 +198,7 @@ def fans(x: Any, **axes: Unpack[AxisKeywords]) -> tuple[int, int]:
     Parameters
     ----------
     x : array, or tuple of int
-        A weight of at least 2 axes (out, in, *kernel), or its shape.
+        A weight of at least 2 axes (out, in, ...), or its shape.
     **axes
         `in_axis`, `out_axis`, `batch_axis`, `groups`, `parts` and `parts_axis`, as for `xavier_uniform_`; parts must be equal.
 

@@ -41,7 +41,7 @@ def xavier_uniform_(
     Parameters
     ----------
     x : array of float8, float16, bfloat16, float32, float64, complex64 or complex128
-        A weight of at least 2 axes, (out, in, *kernel) by default. Filled in place; one without elements is left with a warning.
+        A weight of at least 2 axes, (out, in, ...) by default. Filled in place; one without elements is left with a warning.
     gain : float
         Factor on the standard deviation, finite and >= 0; see `calculate_gain`.
     generator : Generator, int seed or None
@@ -118,7 +118,7 @@ def kaiming_uniform_(
     Parameters
     ----------
     x : array of float8, float16, bfloat16, float32, float64, complex64 or complex128
-        A weight of at least 2 axes, (out, in, *kernel) by default. Filled in place; one without elements is left with a warning.
+        A weight of at least 2 axes, (out, in, ...) by default. Filled in place; one without elements is left with a warning.
     a : float
         Negative slope of the rectifier after this layer; read for "leaky_relu" only.
     mode : str or Mode
@@ -244,7 +244,7 @@ def variance_scaling_(
     Parameters
     ----------
     x : array of float8, float16, bfloat16, float32, float64, complex64 or complex128
-        A weight of at least 2 axes, (out, in, *kernel) by default. Filled in place; one without elements is left with a warning.
+        A weight of at least 2 axes, (out, in, ...) by default. Filled in place; one without elements is left with a warning.
     scale : float
         Finite and > 0.
     mode : str or Mode

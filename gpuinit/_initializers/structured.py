@@ -241,7 +241,7 @@ def delta_orthogonal_(
     Parameters
     ----------
     x : array of float8, float16, bfloat16, float32, float64, complex64 or complex128 with 3, 4 or 5 axes
-        Filled in place; its axes are (out, in, *kernel) by default, with at least as many outputs as inputs. The centre is
+        Filled in place; its axes are (out, in, ...) by default, with at least as many outputs as inputs. The centre is
         index (length - 1) // 2 of each axis of the kernel.
     gain : float
         Finite; see `calculate_gain`.
