@@ -105,7 +105,7 @@ class Matrices(NamedTuple):
         return math.prod(part.stop - part.start for part in self.place)
 
     def parts(self) -> Iterator[tuple[int, Matrix]]:
-        """Yield the first matrix of each part, and the number of its matrices."""
+        """Yield, of each part that has elements, the number of its matrices and the first of them."""
         first, count = 0, math.prod(self.place[axis].stop - self.place[axis].start for axis in self.batch_axes)
         own = self.place[self.parts_axis]
         ends = accumulate(self.lengths or [own.stop - own.start], initial=own.start)
