@@ -125,10 +125,9 @@ def _call(choice: Callable[..., Any], array: Any, generator: Generator, param: P
 def _plan_call(entry: Entry, call: Call, generator: Generator, dtype: np.dtype[Any] | None, plans: Plans) -> Planned | Deferred:
     if dtype is not None and (drawn_in := _drawing_dtype(to := target(entry.array, EVERY), dtype)) != to.dtype:
         return _plan_conversion(entry, call, generator, to.view, drawn_in)
-    stream = generator._reserve(0)
-    plan = plans.plan(call, entry.array, generator)
-    entry.note(plan.asked, stream)
-    return Planned(entry, plan.write)
+    write, asked, stream = plans.plan(call, entry.array, generator)
+    entry.note(asked, stream)
+    return Planned(entry, write)
 
 
 def _plan_conversion(entry: Entry, call: Call, generator: Generator, view: View, drawn_in: np.dtype[Any]) -> Deferred:

@@ -142,6 +142,8 @@ def make_parameters(leaves: list[Leaf], tied: Ties = MappingProxyType({})) -> li
     check_names([leaf.name for leaf in leaves])
     shapes = Shapes((leaf.name, _shape(leaf)) for leaf in leaves)
     groups = _group_ties(leaves, tied)
+    if len(groups) == len(leaves) and not tied:
+        return [(_param([leaf], [leaf.name], shapes), _fillable(leaf.array)) for leaf in leaves]
     named = name_ties([[leaf.name for leaf in group] for group in groups], tied)
     for group, names in zip(groups, named, strict=True):
         if len(names) > 1:
